@@ -206,3 +206,36 @@ impl std::fmt::Display for Amount {
         self.0.fmt(f)
     }
 }
+
+/// Ids of things that an action makes: a digest of the transaction and the
+/// action's place in it, so that the sender knows them before they exist.
+macro_rules! made_by_action {
+    ($($name:ident = $tag:literal),*) => {
+        $(impl $name {
+            /// The id of what action `index` of `transaction` makes.
+            pub fn made_by(transaction: TransactionId, index: usize) -> Self {
+                Self(Digest::tagged($tag, &[&transaction.0, &(index as u64).to_le_bytes()]).0)
+            }
+        })*
+    };
+}
+
+made_by_action!(
+    LockId = "ringfort/lock/1",
+    OfferId = "ringfort/offer/1",
+    RequestId = "ringfort/request/1"
+);
+
+impl ContractId {
+    /// The id of the contract that serves `replica` of `request` after
+    /// `attempt` earlier contracts of the same replica or others.
+    pub fn of(request: RequestId, replica: u16, attempt: u16) -> Self {
+        Self(
+            Digest::tagged(
+                "ringfort/contract/1",
+                &[&request.0, &replica.to_le_bytes(), &attempt.to_le_bytes()],
+            )
+            .0,
+        )
+    }
+}

@@ -5,11 +5,31 @@
 //! decoded is well formed; whether it is *true* is for `proof`, `attest` and
 //! `ledger` to say.
 
+mod action;
 mod block;
+pub mod bytes;
+pub mod channel;
+mod domain_name;
+mod genesis;
 mod id;
+mod key;
+pub mod limits;
+mod receipt;
+pub mod record;
+pub mod state_key;
+mod transaction;
 
+pub use action::*;
 pub use block::{Block, Header};
+pub use domain_name::{DomainName, MAX_LABEL_BYTES, MAX_NAME_BYTES, ParseNameError};
+pub use genesis::{
+    CircleKey, CircleKind, Genesis, GenesisError, Parameters, ParseCircleKeyError, ReferenceValue,
+    Validator,
+};
 pub use id::{
     AccountId, Amount, CircleId, ContractId, Digest, Height, LockId, Measurement, OfferId,
     ParseIdError, RequestId, TransactionId,
 };
+pub use key::{BadSignature, ParseKeyError, PublicKey, Signature, SigningKey};
+pub use receipt::{Event, Receipt, Reject, TransactionResult};
+pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};

@@ -1,0 +1,122 @@
+//! What a transaction can do: one variant for each action, one file for each
+//! module of the ledger.
+//!
+//! The discriminants are part of the wire format; every module has a range of
+//! its own so that a later action finds a place beside its siblings.
+
+mod enclaves;
+mod locks;
+mod market;
+mod names;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
+pub use locks::{Condition, LockFunds, UnlockFunds, Witness};
+pub use market::{
+    Beat, CipherSuite, CloseRequest, CompleteJob, EndContract, EndReason, FundRequest,
+    HandshakeMessage, HandshakeStep, Heartbeat, OfferTerms, Operate, Operation, Outcome,
+    PayloadKind, PayloadReference, PostOffer, PostOutcome, PostRequest, RequestTerms, Resources,
+    ServiceEndpoint, WithdrawOffer,
+};
+pub use names::{
+    NameCancel, NameCommit, NameRenew, NameReveal, NameSet, NameTransfer, RecordSet,
+    name_commitment,
+};
+
+use crate::{AccountId, Amount};
+
+/// Moves `amount` from the sender to `to`; an account exists once it holds something.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Who receives.
+    pub to: AccountId,
+    /// How much; not zero.
+    pub amount: Amount,
+}
+
+/// One action of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Action {
+    /// Accounts: move funds.
+    Transfer(Transfer) = 0x01,
+    /// Locks: lock funds under a condition.
+    LockFunds(LockFunds) = 0x08,
+    /// Locks: spend a lock.
+    UnlockFunds(UnlockFunds) = 0x09,
+
+    /// Names: commit to a name without showing it.
+    NameCommit(NameCommit) = 0x10,
+    /// Names: show the name and register it.
+    NameReveal(NameReveal) = 0x11,
+    /// Names: replace RRsets.
+    NameSet(NameSet) = 0x12,
+    /// Names: add to the deposit that rent is drawn from.
+    NameRenew(NameRenew) = 0x13,
+    /// Names: give the name up; what is left of the deposit comes back.
+    NameCancel(NameCancel) = 0x14,
+    /// Names: hand the name to another key.
+    NameTransfer(NameTransfer) = 0x15,
+
+    /// Market: offer capacity.
+    PostOffer(PostOffer) = 0x20,
+    /// Market: take an offer back; running contracts go on.
+    WithdrawOffer(WithdrawOffer) = 0x21,
+    /// Market: ask for a payload to be run; opens the first operation, `start`.
+    PostRequest(PostRequest) = 0x22,
+    /// Market: add to a request's escrow.
+    FundRequest(FundRequest) = 0x23,
+    /// Market: `stop` or `start` a request's replicas.
+    Operate(Operate) = 0x24,
+    /// Market: end a request and all its contracts; the rest of the escrow comes back.
+    CloseRequest(CloseRequest) = 0x25,
+    /// Market: a sealed message of procedures 100/200.
+    HandshakeMessage(HandshakeMessage) = 0x26,
+    /// Market: the enclave's answer to an operation.
+    PostOutcome(PostOutcome) = 0x27,
+    /// Market: enclaves' signs of life; each is paid to the block it names.
+    Heartbeat(Heartbeat) = 0x28,
+    /// Market: a job's end, with where its encrypted output is.
+    CompleteJob(CompleteJob) = 0x29,
+    /// Market: the provider ends a contract and says why.
+    EndContract(EndContract) = 0x2a,
+
+    /// Enclaves: register an enclave's keys and evidence for a contract.
+    RegisterEnclave(RegisterEnclave) = 0x30,
+    /// Enclaves: a certificate authority of the circle records what it issued.
+    IssueCertificate(IssueCertificate) = 0x31,
+}
+
+impl Action {
+    /// The action's name as receipts, logs and the API give it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Transfer(_) => "transfer",
+            Self::LockFunds(_) => "lock_funds",
+            Self::UnlockFunds(_) => "unlock_funds",
+            Self::NameCommit(_) => "name_commit",
+            Self::NameReveal(_) => "name_reveal",
+            Self::NameSet(_) => "name_set",
+            Self::NameRenew(_) => "name_renew",
+            Self::NameCancel(_) => "name_cancel",
+            Self::NameTransfer(_) => "name_transfer",
+            Self::PostOffer(_) => "post_offer",
+            Self::WithdrawOffer(_) => "withdraw_offer",
+            Self::PostRequest(_) => "post_request",
+            Self::FundRequest(_) => "fund_request",
+            Self::Operate(_) => "operate",
+            Self::CloseRequest(_) => "close_request",
+            Self::HandshakeMessage(_) => "handshake_message",
+            Self::PostOutcome(_) => "post_outcome",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::CompleteJob(_) => "complete_job",
+            Self::EndContract(_) => "end_contract",
+            Self::RegisterEnclave(_) => "register_enclave",
+            Self::IssueCertificate(_) => "issue_certificate",
+        }
+    }
+}

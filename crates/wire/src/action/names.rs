@@ -1,0 +1,89 @@
+//! Actions on names: commit, reveal, set, renew, cancel, transfer (seed 002).
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, Amount, CircleId, Digest, DomainName, PublicKey};
+
+/// Commits to a name that only the committer knows.
+///
+/// Source: docs/spec/names.md §2.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameCommit {
+    /// [`name_commitment`] of what will be revealed.
+    pub commitment: Digest,
+}
+
+/// The commitment to `name`: it binds circle, owner and nonce, so that nobody
+/// can copy it, and nobody can guess the name from it.
+pub fn name_commitment(
+    circle: CircleId,
+    owner: AccountId,
+    name: &DomainName,
+    nonce: &[u8; 32],
+) -> Digest {
+    Digest::tagged(
+        "ringfort/name-commitment/1",
+        &[&circle.0, &owner.0, name.as_str().as_bytes(), nonce],
+    )
+}
+
+/// Shows a committed name and registers it to the sender's key.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameReveal {
+    /// The name: one label beneath an apex of the circle.
+    pub name: DomainName,
+    /// The nonce of the commitment.
+    #[serde(with = "hex::serde")]
+    pub nonce: [u8; 32],
+    /// What rent is drawn from.
+    pub deposit: Amount,
+}
+
+/// An RRset (RFC 9499) at or beneath a registered name.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct RecordSet {
+    /// The owner relative to the registered name; none for the name itself.
+    pub owner: Option<DomainName>,
+    /// The RR type's number (IANA).
+    pub rtype: u16,
+    /// Time to live, in seconds.
+    pub ttl: u32,
+    /// RDATA in uncompressed wire form, in order; hex in JSON.
+    #[serde(with = "crate::bytes::list")]
+    pub data: Vec<Vec<u8>>,
+}
+
+/// Replaces RRsets of a name; one without data removes the set.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameSet {
+    /// The registered name; the sender's key owns it.
+    pub name: DomainName,
+    /// The sets to replace.
+    pub records: Vec<RecordSet>,
+}
+
+/// Adds to a name's deposit. Anyone may pay.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameRenew {
+    /// The registered name.
+    pub name: DomainName,
+    /// How much to add; not zero.
+    pub amount: Amount,
+}
+
+/// Gives a name up.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameCancel {
+    /// The registered name; the sender's key owns it.
+    pub name: DomainName,
+}
+
+/// Hands a name, with its deposit and records, to another key.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameTransfer {
+    /// The registered name; the sender's key owns it.
+    pub name: DomainName,
+    /// The new owner.
+    pub to: PublicKey,
+}

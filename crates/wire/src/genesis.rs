@@ -1,0 +1,286 @@
+//! A circle's genesis: who founds it, under which key and rules, and what the
+//! ledger holds at height 0.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, Amount, CircleId, Digest, DomainName, EvidenceKind, Measurement, PublicKey,
+};
+
+/// The circle's one constant public key: a BLS12-381 G2 point, compressed.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct CircleKey(#[serde(with = "hex::serde")] pub [u8; 96]);
+
+impl std::fmt::Display for CircleKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for CircleKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CircleKey({}…)", hex::encode(&self.0[..4]))
+    }
+}
+
+/// The text is not 192 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a circle key is 192 hex digits")]
+pub struct ParseCircleKeyError;
+
+impl std::str::FromStr for CircleKey {
+    type Err = ParseCircleKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCircleKeyError> {
+        let mut bytes = [0; 96];
+        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| ParseCircleKeyError)?;
+        Ok(Self(bytes))
+    }
+}
+
+/// Whether a circle may admit development evidence.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum CircleKind {
+    /// For development: development roots may be listed.
+    Development = 0,
+    /// For use: a genesis that lists development roots is refused.
+    Production = 1,
+}
+
+/// A founding member that validates.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Validator {
+    /// Its identity on the network and its account; Ed25519.
+    pub key: PublicKey,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// Enclave code that the circle admits (RFC 9334: a reference value).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ReferenceValue {
+    /// SHA-256 of the code.
+    pub measurement: Measurement,
+    /// The kind of evidence that may claim it.
+    pub kind: EvidenceKind,
+}
+
+/// The circle's rules in numbers.
+///
+/// Units: amounts in base units, times in blocks unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parameters {
+    /// Fee of a transaction, whatever it does.
+    pub fee_per_transaction: Amount,
+    /// Fee for each byte of it.
+    pub fee_per_byte: Amount,
+    /// Every how many blocks rent is drawn and the pool is paid out.
+    pub rent_period: u64,
+    /// Rent of a name for one period.
+    pub rent_per_period: Amount,
+    /// The least deposit of a new name, in periods of rent.
+    pub min_rent_periods: u64,
+    /// Blocks for which a name without rent keeps its owner and ceases to resolve.
+    pub name_grace: u64,
+    /// Blocks between a commitment and the first block that may reveal it.
+    pub reveal_after: u64,
+    /// Blocks after which a commitment is void.
+    pub reveal_within: u64,
+    /// Deposit that a provider leaves with an offer.
+    pub offer_deposit: Amount,
+    /// Blocks without a heartbeat after which a provider counts as silent.
+    pub heartbeat_limit: u64,
+    /// Blocks within which each step of a handshake must come.
+    pub handshake_limit: u64,
+    /// Replacements that a request's replica gets before the request ends.
+    pub max_replacements: u16,
+    /// The longest that a request may wait for a match.
+    pub max_match_wait: u64,
+    /// The least time between blocks, milliseconds.
+    pub min_block_interval_ms: u64,
+    /// The time after which a block without transactions is made, milliseconds.
+    pub idle_block_interval_ms: u64,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            fee_per_transaction: Amount(10),
+            fee_per_byte: Amount(1),
+            rent_period: 1000,
+            rent_per_period: Amount(100),
+            min_rent_periods: 10,
+            name_grace: 10_000,
+            reveal_after: 1,
+            reveal_within: 10_000,
+            offer_deposit: Amount(10_000),
+            heartbeat_limit: 40,
+            handshake_limit: 150,
+            max_replacements: 3,
+            max_match_wait: 10_000,
+            min_block_interval_ms: 40,
+            idle_block_interval_ms: 250,
+        }
+    }
+}
+
+/// What a circle starts from. Its digest is the circle's id.
+///
+/// Source: docs/spec/genesis.md.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Genesis {
+    /// Version of the form; 1.
+    pub version: u8,
+    /// The circle's name, for people.
+    pub name: String,
+    /// Whether development evidence may be admitted.
+    pub kind: CircleKind,
+    /// When it was made, Unix milliseconds: the time of block 0.
+    pub time_ms: u64,
+    /// The constant key under which every block is certified.
+    pub circle_key: CircleKey,
+    /// The public polynomial of the validators' shares, as the engine encodes it.
+    #[serde(with = "hex::serde")]
+    pub sharing: Vec<u8>,
+    /// The founding validators, in the order of their shares.
+    pub validators: Vec<Validator>,
+    /// Accounts that hold something, ascending.
+    pub accounts: Vec<(AccountId, Amount)>,
+    /// Apexes beneath which names are registered.
+    pub apexes: Vec<DomainName>,
+    /// Accounts that may record certificates.
+    pub certificate_authorities: Vec<AccountId>,
+    /// Roots of development evidence; empty unless the kind is development.
+    pub development_roots: Vec<PublicKey>,
+    /// Enclave code admitted from the start.
+    pub reference_values: Vec<ReferenceValue>,
+    /// The rules in numbers.
+    pub parameters: Parameters,
+}
+
+/// Why a genesis cannot found a circle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// A version this build does not know.
+    #[error("genesis version {0} is not known here")]
+    Version(u8),
+    /// No validator, or a validator listed twice.
+    #[error("a circle has at least one validator, each once")]
+    Validators,
+    /// No apex.
+    #[error("a circle has at least one apex")]
+    Apexes,
+    /// A balance is zero, listed twice, out of order, or the sum is 2^63 or more.
+    #[error("accounts are listed once, ascending, not empty, and sum to less than 2^63")]
+    Accounts,
+    /// A production circle that would admit development evidence.
+    #[error(
+        "a production circle must not list development roots or admit development evidence: \
+         anyone who holds a development root can forge it"
+    )]
+    DevelopmentEvidence,
+    /// A period or limit of zero, or a reveal window that never opens.
+    #[error("parameter {0} is out of range")]
+    Parameter(&'static str),
+}
+
+impl Genesis {
+    /// The version this build writes.
+    pub const VERSION: u8 = 1;
+
+    /// The circle's id: a digest over the whole genesis.
+    pub fn circle(&self) -> CircleId {
+        let bytes = borsh::to_vec(self).expect("a genesis always encodes");
+        CircleId(Digest::tagged("ringfort/genesis/1", &[&bytes]).0)
+    }
+
+    /// The sum of all amounts, which never changes.
+    pub fn supply(&self) -> Amount {
+        Amount(self.accounts.iter().map(|(_, amount)| amount.0).sum())
+    }
+
+    /// Checks that a circle can be founded on it.
+    ///
+    /// Errors: [`GenesisError`], naming the first rule that does not hold.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        if self.version != Self::VERSION {
+            return Err(GenesisError::Version(self.version));
+        }
+        let mut keys: Vec<_> = self
+            .validators
+            .iter()
+            .map(|validator| validator.key)
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() || keys.len() != self.validators.len() {
+            return Err(GenesisError::Validators);
+        }
+        if self.apexes.is_empty() {
+            return Err(GenesisError::Apexes);
+        }
+        self.check_accounts()?;
+        let admits_development = !self.development_roots.is_empty()
+            || self
+                .reference_values
+                .iter()
+                .any(|value| value.kind == EvidenceKind::Development);
+        if self.kind == CircleKind::Production && admits_development {
+            return Err(GenesisError::DevelopmentEvidence);
+        }
+        self.parameters.check()
+    }
+
+    fn check_accounts(&self) -> Result<(), GenesisError> {
+        let ascending = self.accounts.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let filled = self
+            .accounts
+            .iter()
+            .all(|(_, amount)| *amount != Amount::ZERO);
+        let sum: u128 = self
+            .accounts
+            .iter()
+            .map(|(_, amount)| u128::from(amount.0))
+            .sum();
+        if ascending && filled && sum < 1 << 63 {
+            Ok(())
+        } else {
+            Err(GenesisError::Accounts)
+        }
+    }
+}
+
+impl Parameters {
+    fn check(&self) -> Result<(), GenesisError> {
+        let positive = [
+            ("rent_period", self.rent_period),
+            ("reveal_after", self.reveal_after),
+            ("heartbeat_limit", self.heartbeat_limit),
+            ("handshake_limit", self.handshake_limit),
+            ("max_match_wait", self.max_match_wait),
+            ("min_block_interval_ms", self.min_block_interval_ms),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(GenesisError::Parameter(name));
+        }
+        if self.reveal_within <= self.reveal_after {
+            return Err(GenesisError::Parameter("reveal_within"));
+        }
+        if self.idle_block_interval_ms < self.min_block_interval_ms {
+            return Err(GenesisError::Parameter("idle_block_interval_ms"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! Every size limit of the wire format, with its reason.
+//!
+//! Limits are part of consensus: changing one changes which transactions are
+//! valid.
+
+/// A signed transaction, encoded: room for an enclave's evidence and a
+/// certificate request, small enough that a thousand fit a block's time.
+pub const MAX_TRANSACTION_BYTES: usize = 32 * 1024;
+
+/// All transactions of a block: what four members on ordinary links spread
+/// well within one view.
+pub const MAX_BLOCK_BYTES: usize = 1024 * 1024;
+
+/// Transactions in a block: bounds the work of one block to what a slow core
+/// verifies within a view.
+pub const MAX_BLOCK_TRANSACTIONS: usize = 4096;
+
+/// Actions in one atomic list.
+pub const MAX_ACTIONS: usize = 16;
+
+/// Depth of a lock's condition tree: no contract anyone has shown needs more,
+/// and it bounds recursion.
+pub const MAX_CONDITION_DEPTH: usize = 8;
+
+/// Nodes of a lock's condition tree.
+pub const MAX_CONDITION_NODES: usize = 64;
+
+/// Signatures and preimages in a witness; at least one per leaf of a condition.
+pub const MAX_WITNESS_ITEMS: usize = 64;
+
+/// A hash preimage: 64 bytes leaves room for any digest and for salted secrets.
+pub const MAX_PREIMAGE_BYTES: usize = 64;
+
+/// RRsets of one name, all owners beneath it counted.
+pub const MAX_RECORD_SETS: usize = 64;
+
+/// Records in one RRset.
+pub const MAX_RECORDS_PER_SET: usize = 16;
+
+/// Data of one record: a TXT record of a DKIM key or a certificate association fits.
+pub const MAX_RECORD_DATA_BYTES: usize = 1024;
+
+/// Replicas of one request.
+pub const MAX_REPLICAS: u16 = 64;
+
+/// Mirrors of one payload.
+pub const MAX_LOCATIONS: usize = 8;
+
+/// A location, technology, region or similar short text.
+pub const MAX_TEXT_BYTES: usize = 256;
+
+/// Entries of a short list in an offer or request (kinds, technologies, addresses).
+pub const MAX_LIST: usize = 16;
+
+/// A sealed message on the ledger: a wrapped key or a confirmation; logs and
+/// results travel beside the ledger.
+pub const MAX_SEALED_BYTES: usize = 2 * 1024;
+
+/// Evidence: a DCAP quote with its certificate chain is below 12 KiB.
+pub const MAX_EVIDENCE_BYTES: usize = 16 * 1024;
+
+/// A certificate request or a certificate, DER.
+pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
+
+/// Heartbeats in one action.
+pub const MAX_HEARTBEATS: usize = 64;
+
+/// A frame between a host and its enclave.
+pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// A payload, encrypted: what an enclave may hold in memory twice over.
+pub const MAX_PAYLOAD_BYTES: u64 = 512 * 1024 * 1024;

@@ -1,0 +1,364 @@
+//! Receipts, rejects and events: what became of a transaction, and what a
+//! watcher hears of a block.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, Amount, ContractId, DomainName, EndReason, HandshakeStep, Height, LockId, OfferId,
+    Operation, Outcome, RequestId, TransactionId,
+};
+
+/// Declares [`Reject`] with its stable numbers, names and sentences.
+macro_rules! rejects {
+    ($($(#[$doc:meta])* $number:literal $name:ident = $text:literal,)*) => {
+        /// An outcome of the protocol: why a transaction changed nothing but its fee.
+        ///
+        /// The numbers are part of consensus and are never used again for
+        /// something else.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+            BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+        )]
+        #[borsh(use_discriminant = true)]
+        #[serde(rename_all = "snake_case")]
+        #[repr(u8)]
+        pub enum Reject {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Reject {
+            /// Every reject, ascending by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// What went wrong, in a sentence that says what to do.
+            pub fn describe(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+rejects! {
+    /// Envelope.
+    1 SequenceMismatch = "the sequence is not the account's next one: read the account and sign again",
+    /// Envelope.
+    2 Expired = "the transaction's last height has passed: sign again with a later one",
+    /// Envelope.
+    3 FeeLimitTooLow = "the fee is above the transaction's fee limit: raise the limit",
+    /// Accounts.
+    4 InsufficientBalance = "the account does not hold enough",
+    /// Any.
+    5 AmountOutOfRange = "an amount is zero or too large",
+    /// Any.
+    6 LimitExceeded = "a list, text or byte string is over its limit",
+    /// Any.
+    7 NotOwner = "the sender is not the owner",
+
+    /// Locks.
+    10 LockNotFound = "there is no such lock, or it is spent",
+    /// Locks.
+    11 ConditionMalformed = "the condition tree is too deep, too large or can never hold",
+    /// Locks.
+    12 ConditionNotMet = "the witness does not satisfy the lock's condition",
+    /// Locks.
+    13 WitnessUnused = "the witness holds an item that the condition does not ask for or that does not verify",
+
+    /// Names.
+    20 NameOutsideApex = "a name is one label beneath an apex of this circle",
+    /// Names.
+    21 NameReserved = "the name is reserved",
+    /// Names.
+    22 NameTaken = "the name is registered",
+    /// Names.
+    23 NameNotFound = "the name is not registered",
+    /// Names.
+    24 NameSuspended = "the name's rent is not paid: renew it first",
+    /// Names.
+    25 CommitmentNotFound = "there is no such commitment: commit first, with the same name, owner and nonce",
+    /// Names.
+    26 CommitmentTooYoung = "the commitment is too young to be revealed: wait for the circle's reveal_after",
+    /// Names.
+    27 CommitmentExpired = "the commitment is too old to be revealed: commit again",
+    /// Names.
+    28 DepositTooSmall = "the deposit does not cover the circle's least number of rent periods",
+    /// Names.
+    29 RecordMalformed = "a record set is not allowed: wrong data, owner or type",
+    /// Names.
+    30 CommitmentExists = "the commitment is already recorded; its time is not reset",
+
+    /// Market.
+    40 OfferNotFound = "there is no such offer",
+    /// Market.
+    41 OfferMalformed = "the offer contradicts itself: see the market rules for its fields",
+    /// Market.
+    42 RequestNotFound = "there is no such request",
+    /// Market.
+    43 RequestMalformed = "the request contradicts itself: see the market rules for its fields",
+    /// Market.
+    44 RequestClosed = "the request is closed",
+    /// Market.
+    45 EscrowTooSmall = "the escrow does not pay one block for each replica",
+    /// Market.
+    46 ContractNotFound = "there is no such contract",
+    /// Market.
+    47 ContractEnded = "the contract has ended",
+    /// Market.
+    48 NotParty = "the sender is not the party whose step this is",
+    /// Market.
+    49 WrongOperation = "the message is for another operation of the contract",
+    /// Market.
+    50 WrongStage = "the step was taken already or its turn has not come",
+    /// Market.
+    51 OperationInProgress = "an operation is in progress: wait for its outcome",
+    /// Market.
+    52 NothingToDo = "the request is already in that state",
+    /// Market.
+    53 EnclaveSignature = "the enclave's signature does not verify",
+    /// Market.
+    54 HeartbeatStale = "the heartbeat names a height that is settled, too old or not yet made",
+    /// Market.
+    55 HeartbeatBlock = "the heartbeat names a block that is not on this chain",
+    /// Market.
+    56 NotRunning = "the contract's payload does not run",
+    /// Market.
+    57 ReasonNotAllowed = "a provider cannot give this reason",
+    /// Market.
+    58 NotAJob = "the contract's payload is not a job",
+    /// Market.
+    59 NameNotOwned = "the request's name is not registered to the sender",
+    /// Market.
+    60 NameInUse = "the request's name serves another open request",
+
+    /// Enclaves.
+    80 EvidenceMalformed = "the evidence does not decode or verify",
+    /// Enclaves.
+    81 EvidenceNotAdmitted = "the circle does not admit this kind of evidence or this code",
+    /// Enclaves.
+    82 EvidenceNotAccepted = "the request does not accept this kind of evidence or this code",
+    /// Enclaves.
+    83 ReportDataMismatch = "the evidence is for other keys, another contract or another user",
+    /// Enclaves.
+    84 KeysMalformed = "the enclave's keys are malformed",
+    /// Enclaves.
+    85 NotAuthority = "the sender is not a certificate authority of this circle",
+    /// Enclaves.
+    86 CertificateNotWanted = "the contract waits for no certificate",
+    /// Enclaves.
+    87 CertificateMalformed = "the certificate is empty, too large or already expired",
+}
+
+impl Reject {
+    /// The stable number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl std::fmt::Display for Reject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (reject {})", self.describe(), self.number())
+    }
+}
+
+impl std::error::Error for Reject {}
+
+/// What became of a transaction.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionResult {
+    /// Every action was applied.
+    Applied,
+    /// Nothing was applied; only the fee was taken.
+    Rejected {
+        /// Why.
+        reject: Reject,
+        /// The action at fault, from 0; none if the envelope was.
+        action: Option<u8>,
+    },
+}
+
+/// The record of a transaction in a block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Which transaction.
+    pub transaction: TransactionId,
+    /// Who sent it.
+    pub sender: AccountId,
+    /// The block it is in.
+    pub height: Height,
+    /// Its place in the block, from 0.
+    pub index: u32,
+    /// What became of it.
+    pub result: TransactionResult,
+    /// What it cost.
+    pub fee: Amount,
+}
+
+/// Something that happened in a block, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Funds moved between accounts.
+    Transferred {
+        /// Payer.
+        from: AccountId,
+        /// Payee.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Funds were locked.
+    Locked {
+        /// The lock.
+        lock: LockId,
+        /// How much.
+        amount: Amount,
+    },
+    /// A lock was spent.
+    Unlocked {
+        /// The lock.
+        lock: LockId,
+        /// Who received it.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// A name was registered, or its owner, records, endpoints or status changed.
+    NameChanged {
+        /// The name.
+        name: DomainName,
+    },
+    /// A name is free again.
+    NameReleased {
+        /// The name.
+        name: DomainName,
+        /// What came back to its owner.
+        refund: Amount,
+    },
+    /// An offer was posted, or its terms or room changed.
+    OfferChanged {
+        /// The offer.
+        offer: OfferId,
+    },
+    /// A request was posted.
+    RequestPosted {
+        /// The request.
+        request: RequestId,
+        /// Who asks.
+        user: AccountId,
+    },
+    /// A replica was matched with an offer.
+    Matched {
+        /// The contract that binds them.
+        contract: ContractId,
+        /// The request.
+        request: RequestId,
+        /// Which replica.
+        replica: u16,
+        /// The offer.
+        offer: OfferId,
+        /// Who provides.
+        provider: AccountId,
+        /// Who uses.
+        user: AccountId,
+    },
+    /// An enclave was registered and admitted.
+    EnclaveRegistered {
+        /// Its contract.
+        contract: ContractId,
+        /// Who uses.
+        user: AccountId,
+    },
+    /// An operation was opened on a contract.
+    OperationOpened {
+        /// The contract.
+        contract: ContractId,
+        /// Its number.
+        operation: u32,
+        /// What it is.
+        kind: Operation,
+    },
+    /// A sealed message was accepted.
+    MessagePosted {
+        /// The contract.
+        contract: ContractId,
+        /// The operation's number.
+        operation: u32,
+        /// Which step.
+        step: HandshakeStep,
+    },
+    /// An operation ended.
+    OutcomePosted {
+        /// The contract.
+        contract: ContractId,
+        /// The operation's number.
+        operation: u32,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A provider was paid for service.
+    Settled {
+        /// The contract.
+        contract: ContractId,
+        /// Blocks paid for.
+        blocks: u64,
+        /// How much.
+        paid: Amount,
+    },
+    /// A certificate was recorded.
+    CertificateIssued {
+        /// The contract.
+        contract: ContractId,
+        /// The name.
+        name: DomainName,
+    },
+    /// A job ended and its output is stored.
+    JobCompleted {
+        /// The contract.
+        contract: ContractId,
+    },
+    /// A contract ended.
+    ContractEnded {
+        /// The contract.
+        contract: ContractId,
+        /// Its request.
+        request: RequestId,
+        /// Why.
+        reason: EndReason,
+        /// What the provider was paid in all.
+        paid: Amount,
+    },
+    /// A request ended.
+    RequestClosed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: EndReason,
+        /// What came back to its user.
+        refund: Amount,
+    },
+    /// Fees and rent were shared among the validators.
+    PoolPaid {
+        /// What each received.
+        each: Amount,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reject_numbers_ascend_and_never_repeat() {
+        let numbers: Vec<u8> = Reject::ALL.iter().map(|reject| reject.number()).collect();
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] < pair[1]),
+            "{numbers:?}"
+        );
+    }
+}

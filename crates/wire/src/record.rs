@@ -1,0 +1,385 @@
+//! Records: the values that the ledger's state holds under [`crate::state_key`].
+//!
+//! Every record is stored as borsh after one version byte ([`encode`],
+//! [`decode`]). A record is true only with a proof; this file gives its form.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, Amount, Condition, ContractId, Digest, DomainName, EnclaveKeys, EndReason, Evidence,
+    EvidenceKind, Genesis, HandshakeStep, Height, Measurement, OfferId, OfferTerms, Operation,
+    Outcome, PayloadReference, PublicKey, RecordSet, RequestId, RequestTerms, Resources,
+    ServiceEndpoint, Signature,
+};
+
+/// The version byte before every stored record.
+pub const RECORD_VERSION: u8 = 1;
+
+/// A stored record did not decode: the store is damaged or the version is newer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a stored record does not decode as {wanted}: {reason}")]
+pub struct RecordError {
+    wanted: &'static str,
+    reason: String,
+}
+
+/// Encodes a record for the state.
+pub fn encode<T: BorshSerialize>(record: &T) -> Vec<u8> {
+    let mut bytes = vec![RECORD_VERSION];
+    record
+        .serialize(&mut bytes)
+        .expect("a record always encodes");
+    bytes
+}
+
+/// Decodes a record of the state.
+///
+/// Errors: [`RecordError`] for another version, wrong or trailing bytes.
+pub fn decode<T: BorshDeserialize>(bytes: &[u8]) -> Result<T, RecordError> {
+    let error = |reason: String| RecordError {
+        wanted: std::any::type_name::<T>(),
+        reason,
+    };
+    match bytes.split_first() {
+        Some((&RECORD_VERSION, rest)) => {
+            T::try_from_slice(rest).map_err(|source| error(source.to_string()))
+        }
+        Some((version, _)) => Err(error(format!("record version {version}"))),
+        None => Err(error("no bytes".to_owned())),
+    }
+}
+
+/// The circle, as every client may prove it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct CircleRecord {
+    /// The genesis, whole; its digest is the circle's id.
+    pub genesis: Genesis,
+}
+
+/// An account.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Account {
+    /// What it may spend.
+    pub balance: Amount,
+    /// The sequence of its next transaction.
+    pub sequence: u64,
+}
+
+/// Fees and rent gathered since the last payment to the validators.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Pool {
+    /// What will be shared out.
+    pub balance: Amount,
+}
+
+/// Locked funds.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Lock {
+    /// How much.
+    pub amount: Amount,
+    /// What must hold for it to be spent.
+    pub condition: Condition,
+    /// When it was locked.
+    pub locked_at: Height,
+}
+
+/// A commitment that waits for its name.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Commitment {
+    /// Who committed.
+    pub owner: AccountId,
+    /// When it was first recorded; a repeat does not move it.
+    pub committed_at: Height,
+}
+
+/// Whether a name resolves.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NameStatus {
+    /// Rent is paid: it resolves.
+    Active,
+    /// Rent could not be drawn: it does not resolve, and is released after grace.
+    Suspended {
+        /// Since when.
+        since: Height,
+    },
+}
+
+/// A live replica behind a name: its addresses and its TLS key.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameEndpoint {
+    /// The contract that serves it.
+    pub contract: ContractId,
+    /// Where it is reached.
+    pub endpoint: ServiceEndpoint,
+    /// SHA-256 of its TLS key's SubjectPublicKeyInfo.
+    pub tls_key: Digest,
+}
+
+/// A registered name.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Name {
+    /// The name.
+    pub name: DomainName,
+    /// The primary key: it alone changes the name.
+    pub owner: PublicKey,
+    /// What rent is drawn from.
+    pub deposit: Amount,
+    /// Whether it resolves.
+    pub status: NameStatus,
+    /// When it was registered.
+    pub registered_at: Height,
+    /// When rent is drawn next.
+    pub rent_due: Height,
+    /// When its owner, records, endpoints or status last changed.
+    pub changed_at: Height,
+    /// RRsets the owner set, ascending by owner and type.
+    pub records: Vec<RecordSet>,
+    /// Live replicas, ascending by contract; A, AAAA and TLSA follow from them.
+    pub endpoints: Vec<NameEndpoint>,
+}
+
+/// An offer and what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Offer {
+    /// Who offers.
+    pub provider: AccountId,
+    /// What is offered.
+    pub terms: OfferTerms,
+    /// Capacity not taken by live contracts.
+    pub free: Resources,
+    /// Live contracts.
+    pub live: u16,
+    /// The provider's deposit, returned when the offer and its contracts have ended.
+    pub deposit: Amount,
+    /// Whether it can still be matched.
+    pub open: bool,
+    /// When it was posted.
+    pub posted_at: Height,
+}
+
+/// What a request's user last asked for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestStatus {
+    /// Replicas are to run.
+    Started,
+    /// Replicas are to stand still.
+    Stopped,
+    /// Over; the rest of the escrow went back.
+    Closed(EndReason),
+}
+
+/// A request and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Request {
+    /// Who asks and pays.
+    pub user: AccountId,
+    /// The user's key, for whoever must check what the user signed.
+    pub user_key: PublicKey,
+    /// What is asked for.
+    pub terms: RequestTerms,
+    /// Where it stands.
+    pub status: RequestStatus,
+    /// Funds left for its replicas.
+    pub escrow: Amount,
+    /// Paid to providers so far.
+    pub paid: Amount,
+    /// One entry for each replica: its live contract, if it has one.
+    pub replicas: Vec<Option<ContractId>>,
+    /// For each replica, blocks of service paid for, over all its contracts.
+    pub served: Vec<u64>,
+    /// Contracts that ended by a fault and were or will be replaced.
+    pub replacements: u16,
+    /// Providers that failed it, ascending; they are not matched again.
+    pub excluded: Vec<AccountId>,
+    /// When it was posted.
+    pub posted_at: Height,
+}
+
+/// How far a contract's current operation has come.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The provider is to register an enclave.
+    AwaitingEnclave,
+    /// The user is to challenge.
+    AwaitingChallenge,
+    /// The enclave is to respond.
+    AwaitingServerResponse,
+    /// The user is to respond.
+    AwaitingClientResponse,
+    /// The enclave is to report the outcome.
+    AwaitingOutcome,
+    /// The operation is over.
+    Done,
+}
+
+/// Whether a contract's payload runs.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ContractStatus {
+    /// It has not run yet.
+    Starting,
+    /// It runs, and is paid for.
+    Running,
+    /// It was stopped; nothing is paid.
+    Stopped,
+    /// Over, and why.
+    Ended(EndReason),
+}
+
+/// A binding contract for one replica.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Contract {
+    /// The request it serves.
+    pub request: RequestId,
+    /// Which replica of it, from 0.
+    pub replica: u16,
+    /// The offer it was matched with.
+    pub offer: OfferId,
+    /// The user's account.
+    pub user: AccountId,
+    /// The provider's account.
+    pub provider: AccountId,
+    /// Price of a block.
+    pub price: Amount,
+    /// Hardware set aside.
+    pub resources: Resources,
+    /// When it was made.
+    pub matched_at: Height,
+    /// Whether its payload runs.
+    pub status: ContractStatus,
+    /// The current operation's number, from 1.
+    pub operation: u32,
+    /// What the current operation is.
+    pub operation_kind: Operation,
+    /// How far the current operation has come.
+    pub stage: Stage,
+    /// When the next step, or the next heartbeat, is overdue; none when nothing is awaited.
+    pub deadline: Option<Height>,
+    /// Served and paid up to this height; meaningful while running.
+    pub settled_at: Height,
+    /// Blocks paid for.
+    pub served: u64,
+    /// Paid to the provider.
+    pub paid: Amount,
+}
+
+/// What the ledger's verifier concluded about evidence (RFC 9334: attestation result).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct AttestationResult {
+    /// The kind of evidence.
+    pub kind: EvidenceKind,
+    /// The code it measured.
+    pub measurement: Measurement,
+    /// Whether the evidence protects the payload from the host; never so for
+    /// development evidence.
+    pub protects_from_host: bool,
+}
+
+/// A registered enclave.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Enclave {
+    /// Its public keys.
+    pub keys: EnclaveKeys,
+    /// The evidence it gave.
+    pub evidence: Evidence,
+    /// What the ledger concluded.
+    pub result: AttestationResult,
+    /// When it was registered.
+    pub registered_at: Height,
+}
+
+/// A sealed message that was accepted; kept so that a replay is seen and each
+/// side can read what the other wrote.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Message {
+    /// The sealed bytes.
+    #[serde(with = "hex::serde")]
+    pub sealed: Vec<u8>,
+    /// The enclave's signature, on its own messages.
+    pub signature: Option<Signature>,
+    /// When it was accepted.
+    pub posted_at: Height,
+}
+
+/// The outcome of one operation.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The message, sealed to the user.
+    #[serde(with = "hex::serde")]
+    pub sealed: Vec<u8>,
+    /// The enclave's signature.
+    pub signature: Signature,
+    /// When it was accepted.
+    pub posted_at: Height,
+}
+
+/// A job's end.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Completion {
+    /// Exit status and hashes, sealed to the user.
+    #[serde(with = "hex::serde")]
+    pub sealed: Vec<u8>,
+    /// Where the encrypted output is.
+    pub output: PayloadReference,
+    /// The enclave's signature.
+    pub signature: Signature,
+    /// When it was accepted.
+    pub completed_at: Height,
+}
+
+/// A certificate that was issued for a contract's enclave.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The name it is for.
+    pub name: DomainName,
+    /// The leaf, DER.
+    #[serde(with = "hex::serde")]
+    pub certificate: Vec<u8>,
+    /// When it ceases to hold, Unix milliseconds.
+    pub not_after_ms: u64,
+    /// The authority that issued it.
+    pub authority: AccountId,
+    /// When it was recorded.
+    pub issued_at: Height,
+}
+
+/// Which step of which operation a message record belongs to.
+pub type MessagePosition = (ContractId, u32, HandshakeStep);

@@ -1,0 +1,151 @@
+//! State keys: where each record lives.
+//!
+//! A key is a one-letter module prefix, a slash, and the parts of the id as
+//! raw bytes; integers are big-endian so that scans run in their order. The
+//! authenticated tree holds SHA-256 of the key.
+//!
+//! Keys under `i/` are indexes: they are part of the state, so that every
+//! node finds the same things in the same order.
+
+use crate::{
+    AccountId, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId, RequestId,
+};
+
+fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = prefix.as_bytes().to_vec();
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// [`crate::record::CircleRecord`].
+pub fn circle() -> Vec<u8> {
+    join("c/", &[b"genesis"])
+}
+
+/// [`crate::record::Pool`].
+pub fn pool() -> Vec<u8> {
+    join("c/", &[b"pool"])
+}
+
+/// [`crate::record::Account`].
+pub fn account(id: AccountId) -> Vec<u8> {
+    join("a/", &[&id.0])
+}
+
+/// [`crate::record::Lock`].
+pub fn lock(id: LockId) -> Vec<u8> {
+    join("l/", &[&id.0])
+}
+
+/// [`crate::record::Commitment`].
+pub fn commitment(commitment: Digest) -> Vec<u8> {
+    join("k/", &[&commitment.0])
+}
+
+/// Prefix of every registered name; what follows is the name's text.
+pub const NAMES: &[u8] = b"n/";
+
+/// [`crate::record::Name`].
+pub fn name(name: &DomainName) -> Vec<u8> {
+    join("n/", &[name.as_str().as_bytes()])
+}
+
+/// Prefix of every offer; what follows is the offer's id.
+pub const OFFERS: &[u8] = b"o/";
+
+/// [`crate::record::Offer`].
+pub fn offer(id: OfferId) -> Vec<u8> {
+    join("o/", &[&id.0])
+}
+
+/// Prefix of every request; what follows is the request's id.
+pub const REQUESTS: &[u8] = b"r/";
+
+/// [`crate::record::Request`].
+pub fn request(id: RequestId) -> Vec<u8> {
+    join("r/", &[&id.0])
+}
+
+/// Prefix of every contract; what follows is the contract's id.
+pub const CONTRACTS: &[u8] = b"t/";
+
+/// [`crate::record::Contract`].
+pub fn contract(id: ContractId) -> Vec<u8> {
+    join("t/", &[&id.0])
+}
+
+/// [`crate::record::Enclave`].
+pub fn enclave(contract: ContractId) -> Vec<u8> {
+    join("e/", &[&contract.0])
+}
+
+/// [`crate::record::Message`].
+pub fn message(contract: ContractId, operation: u32, step: HandshakeStep) -> Vec<u8> {
+    join(
+        "m/",
+        &[&contract.0, &operation.to_be_bytes(), &[step as u8]],
+    )
+}
+
+/// [`crate::record::OutcomeRecord`].
+pub fn outcome(contract: ContractId, operation: u32) -> Vec<u8> {
+    join("u/", &[&contract.0, &operation.to_be_bytes()])
+}
+
+/// [`crate::record::Completion`].
+pub fn completion(contract: ContractId) -> Vec<u8> {
+    join("j/", &[&contract.0])
+}
+
+/// [`crate::record::Certificate`].
+pub fn certificate(contract: ContractId) -> Vec<u8> {
+    join("x/", &[&contract.0])
+}
+
+/// Index: names by the height at which rent is due; empty value.
+pub fn rent_due(height: Height, name: &DomainName) -> Vec<u8> {
+    join(
+        "i/rent/",
+        &[&height.0.to_be_bytes(), name.as_str().as_bytes()],
+    )
+}
+
+/// Index: contracts by deadline; empty value.
+pub fn contract_due(height: Height, contract: ContractId) -> Vec<u8> {
+    join("i/due/", &[&height.0.to_be_bytes(), &contract.0])
+}
+
+/// Index: requests with unmatched replicas, by id; empty value.
+pub fn unmatched(request: RequestId) -> Vec<u8> {
+    join("i/unmatched/", &[&request.0])
+}
+
+/// Index: contracts of a provider that have not ended; empty value.
+pub fn provider_contract(provider: AccountId, contract: ContractId) -> Vec<u8> {
+    join("i/provider/", &[&provider.0, &contract.0])
+}
+
+/// Prefix of [`provider_contract`] for one provider; what follows is the contract's id.
+pub fn provider_contracts(provider: AccountId) -> Vec<u8> {
+    join("i/provider/", &[&provider.0])
+}
+
+/// Index: requests of a user, closed ones too; empty value.
+pub fn user_request(user: AccountId, request: RequestId) -> Vec<u8> {
+    join("i/user/", &[&user.0, &request.0])
+}
+
+/// Prefix of [`user_request`] for one user; what follows is the request's id.
+pub fn user_requests(user: AccountId) -> Vec<u8> {
+    join("i/user/", &[&user.0])
+}
+
+/// Index: contracts whose enclave waits for a certificate; empty value.
+pub fn certificate_wanted(contract: ContractId) -> Vec<u8> {
+    join("i/certify/", &[&contract.0])
+}
+
+/// Prefix of [`certificate_wanted`]; what follows is the contract's id.
+pub const CERTIFICATES_WANTED: &[u8] = b"i/certify/";
