@@ -3,16 +3,23 @@
 //! Escrow, deposits, bounties and cross-chain locks are all trees of this
 //! kind. The tree grows by new variants with new discriminants.
 
+use std::io;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Amount, Digest, Height, LockId, PublicKey, Signature};
+use crate::{
+    AccountId, Amount, Digest, Height, LockId, PublicKey, Signature,
+    limits::{MAX_CONDITION_DEPTH, MAX_CONDITION_NODES},
+};
 
 /// What must hold before a lock can be spent.
 ///
-/// Shape: at most [`crate::limits::MAX_CONDITION_DEPTH`] deep, with at most
-///        [`crate::limits::MAX_CONDITION_NODES`] nodes; the ledger refuses larger trees.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+/// Shape:  at most [`MAX_CONDITION_DEPTH`] deep, with at most
+///         [`MAX_CONDITION_NODES`] nodes; the ledger refuses larger trees.
+/// Errors: decoding refuses a deeper tree, so that a peer's bytes cannot
+///         exhaust the stack.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, Serialize, Deserialize)]
 #[borsh(use_discriminant = true)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -34,6 +41,47 @@ pub enum Condition {
     All(Vec<Condition>) = 4,
     /// At least one of these; not empty.
     Any(Vec<Condition>) = 5,
+}
+
+fn malformed(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+impl Condition {
+    fn read<R: io::Read>(reader: &mut R, depth: usize) -> io::Result<Self> {
+        if depth == MAX_CONDITION_DEPTH {
+            return Err(malformed("the condition tree is too deep"));
+        }
+        match u8::deserialize_reader(reader)? {
+            0 => PublicKey::deserialize_reader(reader).map(Self::Key),
+            1 => {
+                let need = u8::deserialize_reader(reader)?;
+                Ok(Self::Threshold {
+                    need,
+                    of: Self::read_list(reader, depth)?,
+                })
+            }
+            2 => Digest::deserialize_reader(reader).map(Self::Preimage),
+            3 => Height::deserialize_reader(reader).map(Self::AfterHeight),
+            4 => Self::read_list(reader, depth).map(Self::All),
+            5 => Self::read_list(reader, depth).map(Self::Any),
+            _ => Err(malformed("a condition of an unknown kind")),
+        }
+    }
+
+    fn read_list<R: io::Read>(reader: &mut R, depth: usize) -> io::Result<Vec<Self>> {
+        let length = u32::deserialize_reader(reader)? as usize;
+        if length > MAX_CONDITION_NODES {
+            return Err(malformed("a condition has too many parts"));
+        }
+        (0..length).map(|_| Self::read(reader, depth + 1)).collect()
+    }
+}
+
+impl BorshDeserialize for Condition {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        Self::read(reader, 0)
+    }
 }
 
 /// Locks funds of the sender.
