@@ -1,0 +1,64 @@
+//! What does the engine ask of the chain that it orders?
+//!
+//! The engine orders blocks and knows nothing of what they mean. This trait
+//! is the whole seam: it is boxed, so that a change of the chain's own code
+//! never compiles the engine again, and synchronous, so that a state machine
+//! needs no runtime. The engine trusts the chain's verdicts and nothing else.
+
+use wire::{Block, Height};
+
+use crate::{Certificate, keys::PeerKey};
+
+/// The chain that the engine orders.
+///
+/// One task owns it and makes every call, one at a time, in an order that
+/// respects ancestry; nothing needs to be `Sync`. A call may block for some
+/// milliseconds: consensus' own threads do not wait for it, but the next call
+/// does.
+pub trait Chain: Send {
+    /// The block at height 0. Asked once, at start; the same at every start.
+    fn genesis(&self) -> Block;
+
+    /// The highest finalized height that is durable in the chain's own store
+    /// (0 if none but genesis). Asked once, at start: delivery goes on above it.
+    fn durable_height(&self) -> Height;
+
+    /// A child of `parent`, or `None` to let the view pass without a block.
+    ///
+    /// `parent` and its unfinalized ancestors were given to
+    /// [`Chain::propose`], [`Chain::verify`] or [`Chain::finalized`] before,
+    /// in this process. A block above [`crate::MAX_BLOCK_BYTES`] is dropped.
+    ///
+    /// Units: `now_ms` is Unix time in milliseconds by the engine's clock.
+    fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block>;
+
+    /// Executes `block` on `parent`; true if and only if it is valid.
+    ///
+    /// The engine has checked the parent's digest, the height, the digest over
+    /// the transactions and the size. Ancestors are known as in
+    /// [`Chain::propose`]. A block may be offered again; the verdict must be
+    /// the same, and must be what every honest validator comes to: `false` is
+    /// final, so a rule that time may change must be wide enough for honest
+    /// clocks.
+    fn verify(&mut self, parent: &Block, block: &Block, now_ms: u64) -> bool;
+
+    /// Takes a finalized block; it is durable when this returns.
+    ///
+    /// Blocks come in the order of their heights, without gaps, from
+    /// [`Chain::durable_height`] + 1 on; a block may come again after a crash.
+    /// It may never have been verified here (a validator that catches up), so
+    /// it is executed if it was not. `certificate` is the finalization of
+    /// exactly this block, if one is known already.
+    fn finalized(&mut self, block: Block, certificate: Option<Certificate>);
+
+    /// Takes the certificate of a block that was delivered without one.
+    fn certified(&mut self, height: Height, certificate: Certificate);
+
+    /// Takes a gossip message that the validator `from` sent.
+    ///
+    /// Sender and size ([`crate::MAX_GOSSIP_BYTES`]) are checked; nothing else is.
+    fn gossip(&mut self, from: PeerKey, message: Vec<u8>);
+
+    /// Whether there is anything to put into a block now. Drives pacing only.
+    fn has_work(&self) -> bool;
+}

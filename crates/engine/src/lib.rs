@@ -1,0 +1,3 @@
+//! Orders opaque blocks for a boxed chain.
+pub mod certificate;
+pub mod keys;
