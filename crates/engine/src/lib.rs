@@ -1,3 +1,40 @@
-//! Orders opaque blocks for a boxed chain.
+//! Orders opaque blocks: consensus, dissemination, storage and repair, behind
+//! a boxed chain.
+//!
+//! A circle's validators agree on one sequence of blocks even if up to a
+//! third of them misbehave, and sign each with the circle's threshold key. This crate is the
+//! only one that names the consensus library; it knows neither what a
+//! transaction is nor where state lives. Its caller hands it a [`Chain`] and
+//! an [`EngineConfig`] and gets an [`EngineHandle`].
+//!
+//! - [`run`]: a validator over TCP, on threads of its own.
+//! - `simulation` (feature of that name): the same validator, many at a time,
+//!   on a deterministic runtime and a network that fails on purpose.
+//! - [`keys`]: key material as bytes. [`certificate`]: what exactly is signed.
+//!
+//! The validator set is the genesis' one. Everything else is written for
+//! epochs: certificates, storage names and peer sets carry one.
+
+mod application;
+mod block;
 pub mod certificate;
+mod chain;
+mod config;
+mod delivery;
+mod driver;
+mod gossip;
+mod handle;
 pub mod keys;
+mod lineage;
+mod stack;
+mod storage;
+mod tcp;
+
+pub use block::MAX_BLOCK_BYTES;
+pub use certificate::Certificate;
+pub use chain::Chain;
+pub use config::{
+    EngineConfig, GOSSIP_PER_SECOND, MAX_GOSSIP_BYTES, Pacing, Timeouts, Validator,
+};
+pub use handle::{EngineError, EngineHandle, Status};
+pub use tcp::run;

@@ -1,0 +1,151 @@
+//! How does a validator run on a real machine?
+//!
+//! On its own runtime and threads, over encrypted and authenticated TCP
+//! connections to validators whose addresses are configured. Peers are known
+//! by their keys; where a connection comes from does not matter.
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519};
+use commonware_macros::select;
+use commonware_p2p::{
+    AddressableManager as _,
+    authenticated::lookup::{self, Network},
+};
+use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_stream::{
+    cups::{self, Cups},
+    sake::{self, Sake},
+};
+use commonware_utils::{NZU32, NZUsize, channel::mpsc};
+use tracing::{error, info};
+
+use crate::{
+    Chain, EngineConfig, EngineError, EngineHandle,
+    config::{Setup, network_namespace},
+    handle::{GOSSIP_BACKLOG, Shared},
+    stack::{self, Channels},
+};
+
+/// How far ahead a peer's clock may be when it connects.
+const SYNCHRONY_BOUND: Duration = Duration::from_secs(5);
+/// How old a peer's first message may be when it connects.
+const MAX_HANDSHAKE_AGE: Duration = Duration::from_secs(10);
+/// How long a peer stays blocked after it has sent something invalid: long
+/// enough to cost it its vote for a while, short enough to recover by itself.
+const BLOCK_DURATION: Duration = Duration::from_secs(600);
+/// How long the engine's tasks may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Handshake = Cups<Sake<ed25519::PrivateKey>, ChaCha20Poly1305>;
+
+/// Starts a validator on threads of its own and returns at once.
+///
+/// Errors: [`EngineError::Config`] and [`EngineError::Key`] for a wrong
+///         configuration; [`EngineError::Thread`]. What goes wrong later (an
+///         address in use, a broken disk) is told by [`EngineHandle::join`].
+pub fn run(config: EngineConfig, chain: Box<dyn Chain>) -> Result<EngineHandle, EngineError> {
+    let setup = Setup::new(&config)?;
+    let shared = Arc::new(Shared::default());
+    let (gossip, outbox) = mpsc::channel(GOSSIP_BACKLOG);
+    let runtime = tokio::Config::new()
+        .with_worker_threads(config.worker_threads)
+        .with_storage_directory(&config.storage_directory);
+    let thread_shared = shared.clone();
+    let listen = config.listen;
+    let thread = thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            tokio::Runner::new(runtime)
+                .start(|context| main(context, setup, listen, chain, thread_shared, outbox))
+        })
+        .map_err(EngineError::Thread)?;
+    Ok(EngineHandle::new(shared, gossip, thread))
+}
+
+async fn main(
+    context: tokio::Context,
+    setup: Setup,
+    listen: SocketAddr,
+    chain: Box<dyn Chain>,
+    shared: Arc<Shared>,
+    outbox: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), String> {
+    let (mut network, mut oracle) =
+        Network::new(context.child("network"), network_config(&setup, listen));
+    oracle.track(setup.committee.epoch.get(), setup.addresses.clone());
+    let [votes, certificates, resolver, backfill, blocks, gossip] =
+        stack::channel_quotas().map(|(channel, quota)| network.register(channel, quota));
+    let channels = Channels { votes, certificates, resolver, backfill, blocks, gossip };
+    let mut stack = stack::start(
+        context.child("validator"),
+        &setup,
+        "engine",
+        channels,
+        oracle.clone(),
+        oracle,
+        chain,
+        shared.clone(),
+        outbox,
+    )
+    .await?;
+    stack.push("network", network.start());
+    info!(%listen, circle = %setup.circle.short(), "the engine is running");
+    let ended = select! {
+        _ = shared.stop.notified() => None,
+        name = stack.ended() => Some(name),
+    };
+    // Tasks that write are told to finish; what they do not finish is repaired
+    // from the journals at the next start, as after a crash.
+    let _ = context.stop(0, Some(STOP_TIMEOUT)).await;
+    match ended {
+        None => Ok(()),
+        Some(name) => {
+            error!(actor = name, "an actor of the engine has ended");
+            Err(format!("its {name} ended by itself (is {listen} in use?)"))
+        }
+    }
+}
+
+fn network_config(setup: &Setup, listen: SocketAddr) -> lookup::Config<Handshake> {
+    let participants = &setup.committee.participants;
+    let handshake = Cups::new(
+        Sake {
+            signer: setup.signer.clone(),
+            synchrony_bound: SYNCHRONY_BOUND,
+            max_handshake_age: MAX_HANDSHAKE_AGE,
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let count = u32::try_from(participants.len()).expect("a circle has at most 128 validators");
+    lookup::Config {
+        handshake,
+        namespace: network_namespace(setup.circle),
+        listen,
+        // Circles run on private networks as well as on the public one.
+        allow_private_ips: true,
+        allow_dns: true,
+        bypass_ip_check: true,
+        max_message_size: stack::largest_payload(count),
+        max_peers_per_set: commonware_p2p::authenticated::peer_set_limit(
+            participants,
+            &setup.signer.public_key(),
+        ),
+        mailbox_size: NZUsize!(1_024),
+        send_batch_size: NZUsize!(8),
+        handshake_timeout: Duration::from_secs(5),
+        dial_timeout: Duration::from_secs(10),
+        // A validator that restarts must be back within a second.
+        peer_connection_cooldown: Duration::from_millis(250),
+        dial_frequency: Duration::from_millis(250),
+        max_concurrent_handshakes: NZU32!(256),
+        // Several validators may share an address (a test, a gateway).
+        allowed_handshake_rate_per_ip: Quota::per_second(NZU32!(64)),
+        allowed_handshake_rate_per_subnet: Quota::per_second(NZU32!(256)),
+        ping_frequency: Duration::from_secs(5),
+        // This epoch's validators and, later, the next epoch's.
+        tracked_peer_sets: NZUsize!(2),
+        block_duration: BLOCK_DURATION,
+    }
+}
