@@ -14,6 +14,7 @@ mod genesis;
 mod id;
 mod key;
 pub mod limits;
+pub mod match_report;
 mod receipt;
 pub mod record;
 pub mod state_key;

@@ -7,10 +7,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Amount, Condition, ContractId, Digest, DomainName, EnclaveKeys, EndReason, Evidence,
-    EvidenceKind, Genesis, HandshakeStep, Height, Measurement, OfferId, OfferTerms, Operation,
-    Outcome, PayloadReference, PublicKey, RecordSet, RequestId, RequestTerms, Resources,
-    ServiceEndpoint, Signature,
+    AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
+    EnclaveKeys, EndReason, Evidence, EvidenceKind, Genesis, HandshakeStep, Height, Measurement,
+    OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey, RecordSet,
+    ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, Signature,
 };
 
 /// The version byte before every stored record.
@@ -55,6 +55,75 @@ pub fn decode<T: BorshDeserialize>(bytes: &[u8]) -> Result<T, RecordError> {
 pub struct CircleRecord {
     /// The genesis, whole; its digest is the circle's id.
     pub genesis: Genesis,
+}
+
+/// The circle's rules in force: what its members decided, without the
+/// accounts that a genesis lists.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Rules {
+    /// The circle.
+    pub circle: CircleId,
+    /// Whether development evidence may be admitted.
+    pub kind: CircleKind,
+    /// The validators' reward accounts, in the order of their shares.
+    pub validators: Vec<AccountId>,
+    /// Apexes beneath which names are registered.
+    pub apexes: Vec<DomainName>,
+    /// Accounts that may record certificates.
+    pub certificate_authorities: Vec<AccountId>,
+    /// Roots of development evidence.
+    pub development_roots: Vec<PublicKey>,
+    /// Enclave code that is admitted.
+    pub reference_values: Vec<ReferenceValue>,
+    /// The rules in numbers.
+    pub parameters: Parameters,
+}
+
+/// The digest of a recent header, against which heartbeats are checked.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct RecentHeader {
+    /// [`crate::Header::digest`].
+    pub digest: Digest,
+}
+
+/// Where the market's matching stands.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Market {
+    /// The last height at which an offer was posted or gained room.
+    pub room_at: Height,
+    /// The request after which the next block's matching goes on; none to
+    /// begin with the first.
+    pub resume_after: Option<RequestId>,
+}
+
+/// A request's search for offers, the value of [`crate::state_key::unmatched`].
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Search {
+    /// The last height at which it goes on.
+    pub until: Height,
+    /// The height at which the present pass over the offers began; none
+    /// between passes.
+    pub began_at: Option<Height>,
+    /// The price and offer at which the pass goes on, exclusive.
+    pub after: Option<(Amount, OfferId)>,
+    /// When the last pass that found nothing began: the search sleeps until
+    /// an offer gains room after it.
+    pub fruitless_at: Option<Height>,
 }
 
 /// An account.
@@ -156,7 +225,7 @@ pub struct Name {
     pub status: NameStatus,
     /// When it was registered.
     pub registered_at: Height,
-    /// When rent is drawn next.
+    /// When rent is drawn next; of a suspended name, when it is released.
     pub rent_due: Height,
     /// When its owner, records, endpoints or status last changed.
     pub changed_at: Height,
@@ -199,6 +268,20 @@ pub enum RequestStatus {
     Closed(EndReason),
 }
 
+/// What the faults of a request's contracts have in common.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// There was none.
+    None,
+    /// Each had this reason.
+    Only(EndReason),
+    /// They had several.
+    Mixed,
+}
+
 /// A request and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Request {
@@ -222,6 +305,13 @@ pub struct Request {
     pub replacements: u16,
     /// Providers that failed it, ascending; they are not matched again.
     pub excluded: Vec<AccountId>,
+    /// For each replica, whether it was served for its whole duration or ran
+    /// its job to the end.
+    pub finished: Vec<bool>,
+    /// Contracts made for it so far; the next one's `attempt`.
+    pub attempts: u16,
+    /// The reason that every fault so far had, while they all had the same.
+    pub fault: Fault,
     /// When it was posted.
     pub posted_at: Height,
 }

@@ -8,7 +8,8 @@
 //! node finds the same things in the same order.
 
 use crate::{
-    AccountId, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId, RequestId,
+    AccountId, Amount, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId,
+    PayloadKind, ReferenceValue, RequestId,
 };
 
 fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
@@ -22,6 +23,24 @@ fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
 /// [`crate::record::CircleRecord`].
 pub fn circle() -> Vec<u8> {
     join("c/", &[b"genesis"])
+}
+
+/// [`crate::record::Rules`].
+pub fn rules() -> Vec<u8> {
+    join("c/", &[b"rules"])
+}
+
+/// [`crate::record::Market`].
+pub fn market() -> Vec<u8> {
+    join("c/", &[b"market"])
+}
+
+/// Prefix of [`recent_header`]; what follows is the height.
+pub const RECENT_HEADERS: &[u8] = b"c/recent/";
+
+/// [`crate::record::RecentHeader`]; the last few hundred heights have one.
+pub fn recent_header(height: Height) -> Vec<u8> {
+    join("c/recent/", &[&height.0.to_be_bytes()])
 }
 
 /// [`crate::record::Pool`].
@@ -112,12 +131,84 @@ pub fn rent_due(height: Height, name: &DomainName) -> Vec<u8> {
     )
 }
 
+/// Prefix of [`rent_due`]; what follows is the height and the name's text.
+pub const RENT_DUE: &[u8] = b"i/rent/";
+
+/// Prefix of [`commitment_due`]; what follows is the height and the commitment.
+pub const COMMITMENTS_DUE: &[u8] = b"i/commit/";
+
+/// Index: commitments by the last height at which they can be revealed; empty value.
+pub fn commitment_due(height: Height, commitment: Digest) -> Vec<u8> {
+    join("i/commit/", &[&height.0.to_be_bytes(), &commitment.0])
+}
+
+/// Index: the open request that a name serves; the value is the request's id.
+pub fn serves(name: &DomainName) -> Vec<u8> {
+    join("i/serves/", &[name.as_str().as_bytes()])
+}
+
+/// Prefix of [`serves`]; what follows is the name's text.
+pub const SERVES: &[u8] = b"i/serves/";
+
+/// Prefix of [`offer_due`]; what follows is the height and the offer's id.
+pub const OFFERS_DUE: &[u8] = b"i/expire/";
+
+/// Index: open offers by the last height at which they can be matched; empty value.
+pub fn offer_due(height: Height, offer: OfferId) -> Vec<u8> {
+    join("i/expire/", &[&height.0.to_be_bytes(), &offer.0])
+}
+
+/// Prefix of [`search_due`]; what follows is the height and the request's id.
+pub const SEARCHES_DUE: &[u8] = b"i/search/";
+
+/// Index: unmatched requests by the last height at which they wait; empty value.
+pub fn search_due(height: Height, request: RequestId) -> Vec<u8> {
+    join("i/search/", &[&height.0.to_be_bytes(), &request.0])
+}
+
+/// Prefix of every entry of the market's index of open offers.
+pub const OPEN_OFFERS: &[u8] = b"i/offer/";
+
+/// Prefix of the index of open offers that run `payload` in an enclave of
+/// `code` and stand in the region `location` (empty for anywhere).
+///
+/// What follows is one byte for each of [`offer_place`]'s size classes, the
+/// price and the offer's id.
+pub fn offer_group(payload: PayloadKind, code: &ReferenceValue, location: &str) -> Vec<u8> {
+    let length = location.len().min(usize::from(u8::MAX)) as u8;
+    join(
+        "i/offer/",
+        &[
+            &[payload as u8, code.kind as u8],
+            &code.measurement.0,
+            &[length],
+            location.as_bytes(),
+        ],
+    )
+}
+
+/// Index: an open offer with room, within its [`offer_group`], by the size
+/// classes of its room (processor, memory, storage) and its price; empty value.
+pub fn offer_place(group: &[u8], classes: [u8; 3], price: Amount, offer: OfferId) -> Vec<u8> {
+    let mut key = group.to_vec();
+    key.extend_from_slice(&classes);
+    key.extend_from_slice(&price.0.to_be_bytes());
+    key.extend_from_slice(&offer.0);
+    key
+}
+
 /// Index: contracts by deadline; empty value.
 pub fn contract_due(height: Height, contract: ContractId) -> Vec<u8> {
     join("i/due/", &[&height.0.to_be_bytes(), &contract.0])
 }
 
-/// Index: requests with unmatched replicas, by id; empty value.
+/// Prefix of [`contract_due`]; what follows is the height and the contract's id.
+pub const CONTRACTS_DUE: &[u8] = b"i/due/";
+
+/// Prefix of [`unmatched`]; what follows is the request's id.
+pub const UNMATCHED: &[u8] = b"i/unmatched/";
+
+/// Index: requests with unmatched replicas, by id; a [`crate::record::Search`].
 pub fn unmatched(request: RequestId) -> Vec<u8> {
     join("i/unmatched/", &[&request.0])
 }
