@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use commonware_codec::Encode;
 use commonware_consensus::types::Epoch;
 use commonware_cryptography::{
     Signer as _,
@@ -287,11 +286,6 @@ pub(crate) fn millis(time: u64) -> Duration {
 /// no handshake can be taken for one.
 pub(crate) fn network_namespace(circle: CircleId) -> Vec<u8> {
     [&namespace(circle)[..], b"_NETWORK"].concat()
-}
-
-/// The first bytes of a validator's key, for names of metrics and logs.
-pub(crate) fn short(key: &ed25519::PublicKey) -> String {
-    key.encode().iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,5 @@
+//! The engine alone, with a chain that is a list: over real TCP between
+//! processes, and simulated under seeds.
+
+mod list_chain;
+mod tcp;
