@@ -28,6 +28,7 @@ use crate::{
     EngineError,
     certificate::{Scheme, namespace},
     keys::{self, KeyError, PeerKey},
+    storage::Sizes,
 };
 
 /// The largest gossip message: a batch of some hundred transactions.
@@ -171,6 +172,7 @@ pub(crate) struct Setup {
     pub addresses: Map<ed25519::PublicKey, Address>,
     pub pacing: Pacing,
     pub timeouts: Timeouts,
+    pub storage: Sizes,
 }
 
 impl Setup {
@@ -204,6 +206,7 @@ impl Setup {
             addresses,
             pacing: config.pacing,
             timeouts: config.timeouts,
+            storage: Sizes::PRODUCTION,
         })
     }
 }

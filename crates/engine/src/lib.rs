@@ -26,6 +26,8 @@ mod gossip;
 mod handle;
 pub mod keys;
 mod lineage;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stack;
 mod storage;
 mod tcp;

@@ -99,27 +99,24 @@ pub(crate) fn largest_payload(participants: u32) -> u32 {
     ])
 }
 
-/// The actors of a running validator.
-pub(crate) struct Stack(Vec<(&'static str, Handle<()>)>);
+/// A running validator.
+pub(crate) struct Stack {
+    actors: Vec<(&'static str, Handle<()>)>,
+    /// Gossip for this validator's own chain.
+    #[cfg(feature = "simulation")]
+    pub inbox: mpsc::Sender<(crate::keys::PeerKey, Vec<u8>)>,
+}
 
 impl Stack {
     pub(crate) fn push(&mut self, name: &'static str, handle: Handle<()>) {
-        self.0.push((name, handle));
+        self.actors.push((name, handle));
     }
 
     /// Resolves when the first actor ends, with its name. None ever should.
     pub(crate) async fn ended(&mut self) -> &'static str {
-        let handles = self.0.iter_mut().map(|(_, handle)| handle);
+        let handles = self.actors.iter_mut().map(|(_, handle)| handle);
         let (_, index, _) = select_all(handles).await;
-        self.0[index].0
-    }
-
-    /// Ends every actor at once, as a crash would.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn abort(self) {
-        for (_, handle) in self.0 {
-            handle.abort();
-        }
+        self.actors[index].0
     }
 }
 
@@ -146,11 +143,11 @@ where
     B: Blocker<PublicKey = PublicKey>,
 {
     let committee = &setup.committee;
-    let cache = page_cache();
+    let cache = page_cache(setup.storage);
     let genesis = OrderedBlock::new(chain.genesis())
         .ok_or("the chain's genesis block is too large or commits to other transactions")?;
     let genesis = anchor(genesis);
-    let archives = Archives::open(&context, partition, &cache)
+    let archives = Archives::open(&context, partition, &cache, setup.storage)
         .await
         .map_err(|error| format!("the archives do not open: {error}"))?;
     let lineage = archives
@@ -272,6 +269,8 @@ where
             .child("gossip_out")
             .spawn(move |context| gossip::send(context, sender, shared, outbox))
     };
+    #[cfg(feature = "simulation")]
+    let own_inbox = inbox_sender.clone();
     let gossip_in = {
         let receiver = channels.gossip.1;
         context
@@ -282,15 +281,19 @@ where
     let reporter = BlockReporter { driver: mailbox, updates: updates_sender };
     let marshal_task = marshal_actor.start(reporter, buffer, resolver);
     let simplex_task = simplex.start(channels.votes, channels.certificates, channels.resolver);
-    Ok(Stack(vec![
-        ("driver", driver),
-        ("delivery", delivery),
-        ("gossip sender", gossip_out),
-        ("gossip receiver", gossip_in),
-        ("block buffer", buffer_task),
-        ("marshal", marshal_task),
-        ("simplex", simplex_task),
-    ]))
+    Ok(Stack {
+        actors: vec![
+            ("driver", driver),
+            ("delivery", delivery),
+            ("gossip sender", gossip_out),
+            ("gossip receiver", gossip_in),
+            ("block buffer", buffer_task),
+            ("marshal", marshal_task),
+            ("simplex", simplex_task),
+        ],
+        #[cfg(feature = "simulation")]
+        inbox: own_inbox,
+    })
 }
 
 fn fetch_timeout(setup: &Setup) -> NonZeroDuration {

@@ -24,21 +24,41 @@ use crate::{
 
 /// Bytes of a page on disk.
 const PAGE_BYTES: u32 = 4_096;
-/// Pages that are held in memory: 16 MiB, allocated at start.
-const CACHED_PAGES: NonZeroUsize = NZUsize!(4_096);
 /// Bytes that are read at a time when journals are replayed at start.
 pub(crate) const REPLAY_BUFFER: NonZeroUsize = NZUsize!(1024 * 1024);
 /// Bytes that are collected before they are written.
 pub(crate) const WRITE_BUFFER: NonZeroUsize = NZUsize!(256 * 1024);
 /// Bytes of one file of values.
 const VALUE_FILE_BYTES: u64 = 256 * 1024 * 1024;
-/// Slots of a new archive's table; it doubles as it fills.
-const TABLE_SLOTS: u32 = 16 * 1024;
 /// Heights per section of the index. Fixed for the life of a directory.
 const HEIGHTS_PER_SECTION: u64 = 4_096;
 /// Heights below the chain's own that are read at start, so that questions
 /// about the latest blocks can be answered.
 const REMEMBERED_HEIGHTS: u64 = 64;
+
+/// What differs between a machine and a simulated one.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Pages that are held in memory, allocated at start.
+    pub cached_pages: NonZeroUsize,
+    /// Slots of a new archive's table; it doubles as it fills.
+    pub table_slots: u32,
+}
+
+impl Sizes {
+    /// 16 MiB of cache; a table for some ten thousand blocks.
+    pub(crate) const PRODUCTION: Self = Self {
+        cached_pages: NZUsize!(4_096),
+        table_slots: 16 * 1024,
+    };
+
+    /// Little, since a simulation has many validators with many lives.
+    #[cfg(feature = "simulation")]
+    pub(crate) const SMALL: Self = Self {
+        cached_pages: NZUsize!(64),
+        table_slots: 64,
+    };
+}
 
 /// The blocks by height and digest.
 pub(crate) type Blocks<E> = immutable::Archive<E, EngineDigest, Arc<OrderedBlock>>;
@@ -53,8 +73,8 @@ pub(crate) struct Archives<E: Storage + Metrics + Clock> {
 }
 
 /// The cache of pages that all of the engine's files share.
-pub(crate) fn page_cache() -> paged::CacheRef {
-    paged::CacheRef::new(paged::page_size(PAGE_BYTES), CACHED_PAGES)
+pub(crate) fn page_cache(sizes: Sizes) -> paged::CacheRef {
+    paged::CacheRef::new(paged::page_size(PAGE_BYTES), sizes.cached_pages)
 }
 
 impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
@@ -63,19 +83,21 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
         context: &E,
         partition: &str,
         cache: &paged::CacheRef,
+        sizes: Sizes,
     ) -> Result<Self, archive::Error> {
         let finalizations = immutable::Archive::init(
             context.child("finalizations"),
             configuration(
                 &format!("{partition}-finalizations"),
                 cache,
+                sizes,
                 Scheme::certificate_codec_config_unbounded(),
             ),
         )
         .await?;
         let blocks = immutable::Archive::init(
             context.child("blocks"),
-            configuration(&format!("{partition}-blocks"), cache, ()),
+            configuration(&format!("{partition}-blocks"), cache, sizes, ()),
         )
         .await?;
         Ok(Self { blocks, finalizations })
@@ -124,13 +146,18 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
     }
 }
 
-fn configuration<C>(prefix: &str, cache: &paged::CacheRef, codec_config: C) -> immutable::Config<C> {
+fn configuration<C>(
+    prefix: &str,
+    cache: &paged::CacheRef,
+    sizes: Sizes,
+    codec_config: C,
+) -> immutable::Config<C> {
     immutable::Config {
         metadata_partition: format!("{prefix}-metadata"),
         freezer_table_partition: format!("{prefix}-table"),
-        freezer_table_initial_size: TABLE_SLOTS,
+        freezer_table_initial_size: sizes.table_slots,
         freezer_table_resize_frequency: 4,
-        freezer_table_resize_chunk_size: 1_024,
+        freezer_table_resize_chunk_size: sizes.table_slots.min(1_024),
         freezer_key_partition: format!("{prefix}-keys"),
         freezer_key_page_cache: cache.clone(),
         freezer_value_partition: format!("{prefix}-values"),

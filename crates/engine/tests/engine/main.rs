@@ -2,4 +2,5 @@
 //! processes, and simulated under seeds.
 
 mod list_chain;
+mod simulated;
 mod tcp;

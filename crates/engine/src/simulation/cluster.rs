@@ -1,0 +1,480 @@
+//! How does a simulated run unfold?
+//!
+//! The conductor in this file starts validators on the simulated network,
+//! makes the plan's events happen at their times, waits for the honest
+//! validators to go on afterwards, and compares what they finalized.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use commonware_codec::DecodeExt;
+use commonware_consensus::{
+    simplex::types::{Finalization, Proposal},
+    types::{Epoch, Round, View},
+};
+use commonware_cryptography::{Signer as _, ed25519::PublicKey};
+use commonware_p2p::{
+    Recipients,
+    simulated::{
+        self, Link, Network, Oracle, SplitForwarder, SplitOrigin, SplitTarget,
+    },
+};
+use commonware_parallel::Sequential;
+use commonware_runtime::{Clock as _, Handle, IoBuf, Runner as _, Spawner as _, Supervisor as _, deterministic};
+use commonware_utils::{NZUsize, Probability, TestRng, channel::mpsc, sync::Mutex};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use wire::Digest;
+
+use super::{
+    CIRCLE, Disk, Failure, LinkQuality, Outcome, Plan,
+    record::{Record, Recorder},
+};
+use crate::{
+    Chain, EngineConfig, Validator,
+    block::engine_digest,
+    certificate::Scheme,
+    config::Setup,
+    handle::{GOSSIP_BACKLOG, Shared},
+    keys::{development_dealer, public_key},
+    stack::{self, Channels},
+};
+
+type MakeChain<'a> = &'a mut dyn FnMut(usize, Disk) -> Box<dyn Chain>;
+type SimulatedOracle = Oracle<PublicKey, deterministic::Context>;
+
+/// How often the conductor looks whether the validators have arrived.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Which of the equivocator's halves a peer has to do with.
+type Sides = Arc<Vec<(PublicKey, SplitTarget)>>;
+
+/// One validator, or one half of the equivocator.
+struct Member {
+    setup: Arc<Setup>,
+    partition: String,
+    disk: Disk,
+    record: Arc<Mutex<Record>>,
+    life: Option<Life>,
+}
+
+/// A validator that is up.
+struct Life {
+    task: Handle<()>,
+    outbox: mpsc::Sender<Vec<u8>>,
+    own_inbox: mpsc::Sender<Vec<u8>>,
+}
+
+/// Something that happens at a point in time.
+#[derive(Clone, Debug)]
+enum Event {
+    Down(usize),
+    Up(usize),
+    Cut(Vec<usize>),
+    Mend(Vec<usize>),
+    Submit(usize, Vec<u8>),
+    Calm,
+}
+
+struct Conductor<'a> {
+    context: deterministic::Context,
+    plan: &'a Plan,
+    oracle: SimulatedOracle,
+    keys: Vec<PublicKey>,
+    members: Vec<Member>,
+    /// Pairs that cannot reach each other now, and how often they were cut.
+    cuts: BTreeMap<(usize, usize), u32>,
+    links: LinkQuality,
+    sides: Sides,
+}
+
+pub(super) fn run(plan: &Plan, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
+    let setups = setups(plan);
+    let config = deterministic::Config::new()
+        .with_seed(plan.seed)
+        .with_timeout(None);
+    deterministic::Runner::new(config).start(|context| async move {
+        let mut conductor = Conductor::new(context, plan, setups).await;
+        conductor.perform(make_chain).await
+    })
+}
+
+/// Every validator's configuration; the equivocator's second half is the last.
+fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
+    let seeds: Vec<[u8; 32]> = (0..plan.validators).map(|i| [i as u8 + 1; 32]).collect();
+    let keys: Vec<_> = seeds.iter().map(public_key).collect();
+    let dealing = development_dealer(&keys, [0x51; 32]).expect("a plan has some validators");
+    let validators: Vec<_> = keys
+        .iter()
+        .map(|&key| Validator { key, address: "127.0.0.1:1".into() })
+        .collect();
+    let mut setups: Vec<_> = (0..plan.validators)
+        .map(|index| {
+            let mut config = EngineConfig::new(
+                CIRCLE,
+                seeds[index],
+                dealing.shares[index].to_vec(),
+                dealing.polynomial.clone(),
+                validators.clone(),
+                ([127, 0, 0, 1], 1).into(),
+                Default::default(),
+            );
+            (config.pacing, config.timeouts) = (plan.pacing, plan.timeouts);
+            let mut setup = Setup::new(&config).expect("a plan's times fit together");
+            setup.storage = crate::storage::Sizes::SMALL;
+            Arc::new(setup)
+        })
+        .collect();
+    setups.extend(plan.equivocator.map(|index| setups[index].clone()));
+    setups
+}
+
+/// Lets the equivocator's halves send only to their sides; the same type for
+/// everybody, so that the engine is compiled for one kind of network.
+fn forwarder(sides: Sides) -> impl SplitForwarder<PublicKey> {
+    move |origin: SplitOrigin, recipients: &Recipients<PublicKey>, _: &IoBuf| {
+        if sides.is_empty() {
+            return Some(recipients.clone());
+        }
+        let mine = |target: SplitTarget| {
+            target == SplitTarget::Both
+                || (target == SplitTarget::Primary) == (origin == SplitOrigin::Primary)
+        };
+        let wanted = |key: &PublicKey| match recipients {
+            Recipients::All => true,
+            Recipients::Some(keys) => keys.contains(key),
+            Recipients::One(one) => one == key,
+        };
+        let keys: Vec<_> = sides
+            .iter()
+            .filter(|(key, target)| mine(*target) && wanted(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        (!keys.is_empty()).then_some(Recipients::Some(keys))
+    }
+}
+
+impl<'a> Conductor<'a> {
+    async fn new(
+        context: deterministic::Context,
+        plan: &'a Plan,
+        setups: Vec<Arc<Setup>>,
+    ) -> Self {
+        let keys: Vec<_> = setups[..plan.validators]
+            .iter()
+            .map(|setup| setup.signer.public_key())
+            .collect();
+        let (network, oracle) = Network::new_with_peers(
+            context.child("network"),
+            simulated::Config {
+                max_size: stack::largest_payload(plan.validators as u32),
+                max_peers_per_set: NZUsize!(128),
+                disconnect_on_block: true,
+                tracked_peer_sets: NZUsize!(2),
+            },
+            keys.clone(),
+        )
+        .await;
+        network.start();
+        let members = setups
+            .into_iter()
+            .enumerate()
+            .map(|(index, setup)| Member {
+                setup,
+                partition: format!("validator-{index}"),
+                disk: Disk::default(),
+                record: Arc::default(),
+                life: None,
+            })
+            .collect();
+        let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x71D3);
+        let targets = [SplitTarget::Primary, SplitTarget::Secondary, SplitTarget::Both];
+        let sides = (0..plan.validators)
+            .filter(|index| Some(*index) != plan.equivocator)
+            .map(|index| (keys[index].clone(), targets[rng.random_range(0..3)]))
+            .collect();
+        Self {
+            context,
+            plan,
+            oracle,
+            keys,
+            members,
+            cuts: BTreeMap::new(),
+            links: plan.links,
+            sides: Arc::new(sides),
+        }
+    }
+
+    async fn perform(&mut self, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
+        let start = self.context.current();
+        self.set_links().await;
+        for member in 0..self.plan.validators {
+            self.up(member, make_chain).await;
+        }
+        for (at_ms, event) in self.timeline() {
+            self.context.sleep_until(start + Duration::from_millis(at_ms)).await;
+            match event {
+                Event::Down(member) => self.down(member).await,
+                Event::Up(member) => self.up(member, make_chain).await,
+                Event::Cut(side) => self.cut(&side, 1).await,
+                Event::Mend(side) => self.cut(&side, -1).await,
+                Event::Submit(member, message) => self.submit(member, &message),
+                Event::Calm => {
+                    self.links = LinkQuality::GOOD;
+                    self.set_links().await;
+                }
+            }
+        }
+        let height_after_chaos = self.heights().into_values().max().unwrap_or(0);
+        self.wait_for(height_after_chaos + self.plan.heights_after).await?;
+        let certificates = self.judge()?;
+        let simulated = self.context.current().duration_since(start).unwrap_or_default();
+        Ok(Outcome {
+            finalized: self
+                .honest()
+                .map(|index| (index, self.members[index].record.lock().finalized.clone()))
+                .collect(),
+            certificates,
+            height_after_chaos,
+            simulated_ms: simulated.as_millis() as u64,
+            audit: self.context.auditor().state(),
+        })
+    }
+
+    /// The plan's events in the order of their times.
+    fn timeline(&self) -> Vec<(u64, Event)> {
+        let plan = self.plan;
+        let mut events = vec![(plan.chaos_ms, Event::Calm)];
+        for crash in &plan.crashes {
+            events.push((crash.at_ms, Event::Down(crash.validator)));
+            events.push((crash.at_ms + crash.down_ms, Event::Up(crash.validator)));
+        }
+        for partition in &plan.partitions {
+            events.push((partition.at_ms, Event::Cut(partition.side.clone())));
+            let end = partition.at_ms + partition.for_ms;
+            events.push((end, Event::Mend(partition.side.clone())));
+        }
+        for submission in &plan.submissions {
+            let event = Event::Submit(submission.validator, submission.message.clone());
+            events.push((submission.at_ms, event));
+        }
+        events.sort_by_key(|(at_ms, _)| *at_ms);
+        events
+    }
+
+    fn honest(&self) -> impl Iterator<Item = usize> + use<> {
+        let equivocator = self.plan.equivocator;
+        (0..self.plan.validators).filter(move |index| Some(*index) != equivocator)
+    }
+
+    fn heights(&self) -> BTreeMap<usize, u64> {
+        self.honest()
+            .map(|index| {
+                let record = self.members[index].record.lock();
+                (index, record.finalized.keys().next_back().copied().unwrap_or(0))
+            })
+            .collect()
+    }
+
+    /// Starts a validator; of an equivocator, both halves.
+    async fn up(&mut self, index: usize, make_chain: MakeChain<'_>) {
+        let is_equivocator = self.plan.equivocator == Some(index);
+        let control = self.oracle.control(self.keys[index].clone());
+        let sides = if is_equivocator { self.sides.clone() } else { Sides::default() };
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (channel, quota) in stack::channel_quotas() {
+            let (sender, receiver) = control
+                .register(channel, quota)
+                .await
+                .expect("the simulated network runs for the whole run");
+            let (one, two) = sender.split_with(forwarder(sides.clone()));
+            let router_sides = sides.clone();
+            let context = self.context.child("split").with_attribute("validator", index);
+            let (one_in, two_in) = receiver.split_with(context, move |(from, _)| {
+                let side = router_sides.iter().find(|(key, _)| key == from);
+                side.map_or(SplitTarget::Primary, |(_, target)| *target)
+            });
+            first.push((one, one_in));
+            second.push((two, two_in));
+        }
+        self.live(index, index, first, make_chain);
+        if is_equivocator {
+            self.live(self.plan.validators, index, second, make_chain);
+        }
+    }
+
+    fn live<S, R>(
+        &mut self,
+        member: usize,
+        index: usize,
+        channels: Vec<(S, R)>,
+        make_chain: MakeChain<'_>,
+    ) where
+        S: commonware_p2p::Sender<PublicKey = PublicKey>,
+        R: commonware_p2p::Receiver<PublicKey = PublicKey>,
+    {
+        let channels: [(S, R); 6] = channels.try_into().ok().expect("there are six channels");
+        let [votes, certificates, resolver, backfill, blocks, gossip] = channels;
+        let channels = Channels { votes, certificates, resolver, backfill, blocks, gossip };
+        let control = self.oracle.control(self.keys[index].clone());
+        let peers = self.oracle.manager();
+        let this = &mut self.members[member];
+        let chain = make_chain(member, this.disk.clone());
+        let chain = Box::new(Recorder::new(chain, this.record.clone()));
+        let (setup, partition) = (this.setup.clone(), this.partition.clone());
+        let (outbox, outgoing) = mpsc::channel(GOSSIP_BACKLOG);
+        let (own_inbox, mut own) = mpsc::channel::<Vec<u8>>(GOSSIP_BACKLOG);
+        let own_key = public_key_bytes(&setup);
+        let task = self
+            .context
+            .child("validator")
+            .with_attribute("member", member)
+            .spawn(move |context| async move {
+                let shared = Arc::new(Shared::default());
+                let mut stack = stack::start(
+                    context, &setup, &partition, channels, peers, control, chain, shared, outgoing,
+                )
+                .await
+                .expect("a simulated validator starts");
+                let inbox = stack.inbox.clone();
+                let submit = async {
+                    while let Some(message) = own.recv().await {
+                        let _ = inbox.send((own_key, message)).await;
+                    }
+                    futures::future::pending::<()>().await;
+                };
+                commonware_macros::select! {
+                    name = stack.ended() => panic!("{name} ended by itself"),
+                    _ = submit => {},
+                }
+            });
+        this.life = Some(Life { task, outbox, own_inbox });
+    }
+
+    /// Drops all tasks of a validator; unsynced writes are lost.
+    async fn down(&mut self, member: usize) {
+        if let Some(life) = self.members[member].life.take() {
+            life.task.abort();
+            let _ = life.task.await;
+        }
+    }
+
+    fn submit(&self, member: usize, message: &[u8]) {
+        if let Some(life) = &self.members[member].life {
+            let _ = life.outbox.try_send(message.to_vec());
+            let _ = life.own_inbox.try_send(message.to_vec());
+        }
+    }
+
+    /// Cuts (`change` 1) or mends (-1) the links between a side and the rest.
+    async fn cut(&mut self, side: &[usize], change: i32) {
+        for a in 0..self.plan.validators {
+            for b in 0..self.plan.validators {
+                if side.contains(&a) && !side.contains(&b) {
+                    let pair = (a.min(b), a.max(b));
+                    let count = self.cuts.entry(pair).or_default();
+                    *count = count.saturating_add_signed(change);
+                }
+            }
+        }
+        self.set_links().await;
+    }
+
+    /// Makes the network's links what they should be now.
+    async fn set_links(&self) {
+        let delivered = 100 - u64::from(self.links.loss_percent);
+        let link = Link {
+            latency: Duration::from_millis(self.links.latency_ms),
+            jitter: Duration::from_millis(self.links.jitter_ms),
+            success_rate: Probability::new(delivered, 100).expect("at most all are lost"),
+        };
+        for (a, from) in self.keys.iter().enumerate() {
+            for (b, to) in self.keys.iter().enumerate().filter(|(b, _)| *b != a) {
+                let cuts = self.cuts.get(&(a.min(b), a.max(b))).copied().unwrap_or(0);
+                // Absent links are no error here: the state is set, not changed.
+                let _ = self.oracle.remove_link(from.clone(), to.clone()).await;
+                if cuts == 0 {
+                    let _ = self.oracle.add_link(from.clone(), to.clone(), link.clone()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until every honest validator has reached `target`.
+    async fn wait_for(&self, target: u64) -> Result<(), Failure> {
+        let patience = Duration::from_millis(self.plan.patience_ms);
+        let deadline = self.context.current() + patience;
+        while self.heights().values().any(|height| *height < target) {
+            self.promises()?;
+            if self.context.current() >= deadline {
+                return Err(Failure::Stalled {
+                    heights: self.heights(),
+                    target,
+                    plan: Box::new(self.plan.clone()),
+                });
+            }
+            self.context.sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn promises(&self) -> Result<(), Failure> {
+        for validator in self.honest() {
+            if let Some(promise) = self.members[validator].record.lock().broken.first() {
+                return Err(Failure::Promise {
+                    validator,
+                    promise: promise.clone(),
+                    plan: Box::new(self.plan.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what honest validators finalized and verifies certificates.
+    fn judge(&self) -> Result<BTreeMap<u64, crate::Certificate>, Failure> {
+        self.promises()?;
+        let mut agreed: BTreeMap<u64, (usize, Digest)> = BTreeMap::new();
+        let mut verified = BTreeMap::new();
+        for other in self.honest() {
+            let record = self.members[other].record.lock();
+            for (&height, digest) in &record.finalized {
+                let (one, first) = *agreed.entry(height).or_insert((other, *digest));
+                if first != *digest {
+                    let plan = Box::new(self.plan.clone());
+                    return Err(Failure::Fork { height, one, other, plan });
+                }
+            }
+            for (&height, certificate) in &record.certificates {
+                if verified.get(&height) == Some(certificate) {
+                    continue;
+                }
+                let digest = agreed.get(&height).map(|(_, digest)| *digest);
+                if !digest.is_some_and(|digest| self.verifies(certificate, digest)) {
+                    let plan = Box::new(self.plan.clone());
+                    return Err(Failure::Certificate { height, plan });
+                }
+                verified.insert(height, *certificate);
+            }
+        }
+        Ok(verified)
+    }
+
+    fn verifies(&self, certificate: &crate::Certificate, digest: Digest) -> bool {
+        let scheme = &self.members[0].setup.committee.scheme;
+        let verifier = Scheme::certificate_verifier(
+            &crate::certificate::namespace(CIRCLE),
+            *scheme.identity(),
+        );
+        let round = Round::new(Epoch::new(certificate.epoch), View::new(certificate.view));
+        let parent = View::new(certificate.parent_view);
+        let proposal = Proposal::new(round, parent, engine_digest(digest));
+        let Ok(signature) = DecodeExt::decode(certificate.signature.to_vec()) else {
+            return false;
+        };
+        let finalization = Finalization::<Scheme, _> { proposal, certificate: signature };
+        finalization.verify(&mut TestRng::new(self.plan.seed), &verifier, &Sequential)
+    }
+}
+
+fn public_key_bytes(setup: &Setup) -> crate::keys::PeerKey {
+    crate::keys::peer_key(&setup.signer.public_key())
+}

@@ -1,0 +1,127 @@
+//! Did the engine keep its word to the chain?
+//!
+//! A recorder stands between the engine and every simulated chain. It passes
+//! every call on and holds the engine to what [`Chain`]'s documentation
+//! promises. It knows nothing of consensus.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use commonware_utils::sync::Mutex;
+use wire::{Block, Digest, Height};
+
+use crate::{Certificate, Chain, keys::PeerKey};
+
+/// What one validator did over all its lives.
+#[derive(Default)]
+pub(super) struct Record {
+    /// Digest by height.
+    pub finalized: BTreeMap<u64, Digest>,
+    /// Certificates by height.
+    pub certificates: BTreeMap<u64, Certificate>,
+    /// Promises that were broken.
+    pub broken: Vec<String>,
+}
+
+/// A chain under observation; one for every life of a validator.
+pub(super) struct Recorder {
+    chain: Box<dyn Chain>,
+    record: Arc<Mutex<Record>>,
+    /// The last height that was delivered, durable before or delivered since.
+    delivered: u64,
+    /// Blocks shown to the chain in this life, and its tip.
+    shown: BTreeSet<Digest>,
+}
+
+impl Recorder {
+    pub(super) fn new(chain: Box<dyn Chain>, record: Arc<Mutex<Record>>) -> Self {
+        let delivered = chain.durable_height().0;
+        let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
+        shown.extend(record.lock().finalized.get(&delivered).copied());
+        Self { chain, record, delivered, shown }
+    }
+
+    fn demand(&self, kept: bool, promise: &str, block: &Block) {
+        if !kept {
+            let height = block.header.height.0;
+            self.record.lock().broken.push(format!("{promise} (height {height})"));
+        }
+    }
+
+    fn demand_parent(&self, parent: &Block) {
+        let known = self.shown.contains(&parent.header.digest());
+        self.demand(known, "the parent was shown before", parent);
+        let above = parent.header.height.0 >= self.delivered;
+        self.demand(above, "the parent is not below the finalized tip", parent);
+    }
+}
+
+impl Chain for Recorder {
+    fn genesis(&self) -> Block {
+        self.chain.genesis()
+    }
+
+    fn durable_height(&self) -> Height {
+        self.chain.durable_height()
+    }
+
+    fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
+        self.demand_parent(parent);
+        let block = self.chain.propose(parent, now_ms)?;
+        self.shown.insert(block.header.digest());
+        Some(block)
+    }
+
+    fn verify(&mut self, parent: &Block, block: &Block, now_ms: u64) -> bool {
+        self.demand_parent(parent);
+        let linked = block.header.parent == parent.header.digest()
+            && block.header.height == parent.header.height.plus(1);
+        self.demand(linked, "the block is a child of the parent", block);
+        let valid = self.chain.verify(parent, block, now_ms);
+        if valid {
+            self.shown.insert(block.header.digest());
+        }
+        valid
+    }
+
+    fn finalized(&mut self, block: Block, certificate: Option<Certificate>) {
+        let (height, digest) = (block.header.height.0, block.header.digest());
+        let next = height == self.delivered + 1;
+        self.demand(next, "finalized blocks come in order, without gaps", &block);
+        self.delivered = height;
+        {
+            let mut record = self.record.lock();
+            let before = record.finalized.insert(height, digest);
+            if before.is_some_and(|before| before != digest) {
+                record.broken.push(format!("a finalized block is for ever (height {height})"));
+            }
+            record.certificates.extend(certificate.map(|certificate| (height, certificate)));
+        }
+        self.chain.finalized(block, certificate);
+        let durable = self.chain.durable_height().0;
+        if durable < height {
+            self.record.lock().broken.push(format!("the chain keeps what is final ({height})"));
+        }
+        self.shown.insert(digest);
+    }
+
+    fn certified(&mut self, height: Height, certificate: Certificate) {
+        let mut record = self.record.lock();
+        if height.0 > self.delivered {
+            record.broken.push(format!("certificates are for delivered blocks ({})", height.0));
+        }
+        record.certificates.insert(height.0, certificate);
+        drop(record);
+        self.chain.certified(height, certificate);
+    }
+
+    fn gossip(&mut self, from: PeerKey, message: Vec<u8>) {
+        self.chain.gossip(from, message);
+    }
+
+    fn has_work(&self) -> bool {
+        self.chain.has_work()
+    }
+}
