@@ -1,0 +1,158 @@
+//! A zone with every construct in it, and the promises that hold for any octets.
+
+use std::sync::OnceLock;
+
+use domain::base::{
+    Message, Ttl,
+    iana::Rtype,
+};
+use domain::rdata::{A, Aaaa, Cname, Dname, Mx, Ns, Txt};
+
+use super::{Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
+use crate::names::zone::{Domain, Zone, ZoneSettings, absolute};
+use wire::{DomainName, Height};
+
+/// Checks what is promised of the answer to any octets: nothing panics, the
+/// response is a message within its limit, it is marked as one and it carries
+/// the query's id.
+pub(in crate::names) fn fuzz_query(data: &[u8]) {
+    static ZONE: OnceLock<Zone> = OnceLock::new();
+    let zone = ZONE.get_or_init(zone);
+    for (transport, limit) in [
+        (Transport::Udp, usize::from(MAX_UDP_RESPONSE)),
+        (Transport::Tcp, usize::from(u16::MAX)),
+    ] {
+        for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired] {
+            let view = View {
+                zone: Some(zone),
+                freshness,
+            };
+            let Some(response) = answer(data, transport, view) else {
+                continue;
+            };
+            assert!(response.octets.len() <= limit);
+            assert_eq!(response.octets[..2], data[..2]);
+            let message = Message::from_octets(&response.octets[..]).expect("a header");
+            assert!(message.header().qr());
+            let mut section = message.additional().expect("sections that parse");
+            assert!(section.by_ref().all(|record| record.is_ok()));
+            assert_eq!(section.pos(), response.octets.len());
+        }
+    }
+}
+
+/// Names beneath `internal`: a host, aliases (also in a ring), a wildcard, a
+/// delegation, a redirection, an empty non-terminal and an RRset too large for
+/// a datagram.
+pub(super) fn zone() -> Zone {
+    let apexes: Vec<DomainName> = ["internal".parse(), "corp.example".parse()]
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("apexes are names");
+    let settings = ZoneSettings {
+        ns_addresses: vec![[192, 0, 2, 53].into(), std::net::Ipv6Addr::LOCALHOST.into()],
+        ..ZoneSettings::default()
+    };
+    let mut zone = Zone::new(&apexes, settings).next(Height(7), 1_000, []);
+    for (name, domain) in [
+        ("host.internal", host()),
+        ("alias.internal", aliases()),
+        ("wild.internal", wildcard()),
+        ("cut.internal", delegation()),
+        ("moved.internal", redirection()),
+        ("empty.internal", Domain::with_apex()),
+        ("other.corp.example", host()),
+    ] {
+        zone.set(&name.parse().expect("a name"), Some(domain));
+    }
+    zone
+}
+
+const TTL: Ttl = Ttl::from_secs(60);
+
+fn name(text: &str) -> crate::names::zone::OwnerName {
+    absolute(text).expect("a name")
+}
+
+fn host() -> Domain {
+    let mut domain = Domain::with_apex();
+    let apex = domain.node_mut(b"");
+    apex.add(Rtype::A, TTL, [A::from_octets(192, 0, 2, 1).into()]);
+    apex.add(
+        Rtype::AAAA,
+        TTL,
+        [Aaaa::new(std::net::Ipv6Addr::LOCALHOST).into()],
+    );
+    let mail = [
+        Mx::new(10, name("mx.host.internal")).into(),
+        Mx::new(20, name("mx.elsewhere.test")).into(),
+    ];
+    apex.add(Rtype::MX, TTL, mail);
+    let large = (0..40).filter_map(|index| {
+        let text: Txt<bytes::Bytes> = Txt::build_from_slice(&[b'a' + index % 26; 80][..]).ok()?;
+        Some(text.into())
+    });
+    // Twenty-six texts, for equal data is one record.
+    domain.node_mut(b"\x05large").add(Rtype::TXT, TTL, large);
+    let address = A::from_octets(192, 0, 2, 2).into();
+    domain.node_mut(b"\x02mx").add(Rtype::A, TTL, [address]);
+    let deep = A::from_octets(192, 0, 2, 3).into();
+    domain
+        .node_mut(b"\x04deep\x05under")
+        .add(Rtype::A, TTL, [deep]);
+    domain
+}
+
+fn aliases() -> Domain {
+    let mut domain = Domain::with_apex();
+    for (owner, target) in [
+        (&b""[..], "host.internal"),
+        (b"\x03two", "alias.internal"),
+        (b"\x04ring", "ring2.alias.internal"),
+        (b"\x05ring2", "ring.alias.internal"),
+        (b"\x04self", "self.alias.internal"),
+        (b"\x04gone", "nothing.host.internal"),
+        (b"\x03out", "www.example.org"),
+        (b"\x05cross", "other.corp.example"),
+        (b"\x03cut", "www.sub.cut.internal"),
+    ] {
+        let target = Cname::new(name(target)).into();
+        domain.node_mut(owner).add(Rtype::CNAME, TTL, [target]);
+    }
+    domain
+}
+
+fn wildcard() -> Domain {
+    let mut domain = Domain::with_apex();
+    let any = A::from_octets(192, 0, 2, 9).into();
+    domain.node_mut(b"\x01*").add(Rtype::A, TTL, [any]);
+    let exact = A::from_octets(192, 0, 2, 10).into();
+    domain
+        .node_mut(b"\x05exact\x06beside")
+        .add(Rtype::A, TTL, [exact]);
+    let alias = Cname::new(name("host.internal")).into();
+    domain
+        .node_mut(b"\x01*\x05alias")
+        .add(Rtype::CNAME, TTL, [alias]);
+    domain
+}
+
+fn delegation() -> Domain {
+    let mut domain = Domain::with_apex();
+    let servers = [
+        Ns::new(name("ns1.sub.cut.internal")).into(),
+        Ns::new(name("host.internal")).into(),
+        Ns::new(name("ns.example.org")).into(),
+    ];
+    domain.node_mut(b"\x03sub").add(Rtype::NS, TTL, servers);
+    let glue = A::from_octets(192, 0, 2, 54).into();
+    domain.node_mut(b"\x03ns1\x03sub").add(Rtype::A, TTL, [glue]);
+    domain
+}
+
+fn redirection() -> Domain {
+    let mut domain = Domain::with_apex();
+    let target = Dname::new(name("host.internal")).into();
+    domain.node_mut(b"").add(Rtype::DNAME, TTL, [target]);
+    domain
+}

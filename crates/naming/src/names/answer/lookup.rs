@@ -1,0 +1,380 @@
+//! Which records answer a question: the algorithm of RFC 1034 §4.3.2 with
+//! wildcards (RFC 4592), DNAME (RFC 6672) and minimal ANY (RFC 8482).
+//!
+//! It knows nothing of messages, sizes or transports.
+
+use std::borrow::Cow;
+
+use domain::{
+    base::{
+        Name,
+        iana::{Rcode, Rtype},
+    },
+    rdata::{Cname, ZoneRecordData},
+};
+
+use crate::names::zone::{Apex, Domain, Node, OwnerName, RrSet, Zone};
+
+/// Aliases followed for one question: more than any sane zone holds, few
+/// enough that a ring of them costs nothing.
+const MAX_ALIASES: usize = 16;
+
+/// Octets of a name in wire form (RFC 1035 §2.3.4).
+const MAX_WIRE_NAME: usize = 255;
+
+/// Labels of a name, the root not counted.
+const MAX_LABELS: usize = 127;
+
+/// An RRset and the owner under which it is given.
+pub(super) struct Placed<'z> {
+    /// The owner; that of the question where a wildcard matched.
+    pub owner: OwnerName,
+    /// The records.
+    pub set: Cow<'z, RrSet>,
+}
+
+/// What answers a question.
+pub(super) struct Answer<'z> {
+    /// Its outcome.
+    pub rcode: Rcode,
+    /// Whether the zone speaks for the name asked (not so in a referral).
+    pub authoritative: bool,
+    /// Aliases in the order in which they were followed, then the records.
+    pub answer: Vec<Placed<'z>>,
+    /// SOA of a denial, or NS of a referral.
+    pub authority: Vec<Placed<'z>>,
+    /// Addresses that the client could not find otherwise (RFC 9471): a
+    /// response without them is truncated.
+    pub glue: Vec<Placed<'z>>,
+    /// Addresses that save the client a question.
+    pub additional: Vec<Placed<'z>>,
+}
+
+impl Answer<'_> {
+    fn empty(rcode: Rcode, authoritative: bool) -> Self {
+        Self {
+            rcode,
+            authoritative,
+            answer: Vec::new(),
+            authority: Vec::new(),
+            glue: Vec::new(),
+            additional: Vec::new(),
+        }
+    }
+}
+
+/// A name with its lower-case form and where its labels begin.
+struct Sought {
+    name: OwnerName,
+    lower: [u8; MAX_WIRE_NAME],
+    starts: [u8; MAX_LABELS + 1],
+    /// Labels, the root not counted.
+    labels: usize,
+}
+
+impl Sought {
+    fn new(name: OwnerName) -> Self {
+        let mut lower = [0; MAX_WIRE_NAME];
+        let mut starts = [0; MAX_LABELS + 1];
+        let octets = name.as_slice();
+        // A length octet is below 64 and so never taken for a letter.
+        for (to, from) in lower.iter_mut().zip(octets) {
+            *to = from.to_ascii_lowercase();
+        }
+        let (mut at, mut labels) = (0, 0);
+        while let Some(&length) = octets.get(at)
+            && length != 0
+            && labels < MAX_LABELS
+        {
+            starts[labels] = at as u8;
+            labels += 1;
+            at += usize::from(length) + 1;
+        }
+        starts[labels] = at as u8;
+        Self {
+            name,
+            lower,
+            starts,
+            labels,
+        }
+    }
+
+    /// The lower-case labels from index `from` up to index `to`, in wire form.
+    fn range(&self, from: usize, to: usize) -> &[u8] {
+        &self.lower[usize::from(self.starts[from])..usize::from(self.starts[to])]
+    }
+
+    /// The name from label `from` on, as it was asked.
+    fn suffix(&self, from: usize) -> OwnerName {
+        self.name.range_from(usize::from(self.starts[from]))
+    }
+
+    /// Labels of this name that stand before `apex`; none if it is not beneath.
+    fn labels_above(&self, apex: &Apex) -> Option<usize> {
+        let above = self.labels.checked_sub(apex.labels())?;
+        let suffix = &self.lower[usize::from(self.starts[above])..self.name.len()];
+        (suffix == apex.name().as_slice()).then_some(above)
+    }
+}
+
+/// Where a name was found.
+enum Found<'z> {
+    /// At this node, or at the wildcard that stands for it.
+    Node(&'z Node),
+    /// At or beneath a delegation, which begins at this label.
+    Cut {
+        ns: &'z RrSet,
+        label: usize,
+        domain: &'z Domain,
+    },
+    /// Beneath a DNAME, which stands at this label.
+    Redirected { dname: &'z RrSet, label: usize },
+    /// Nowhere.
+    Nothing,
+}
+
+/// Finds what `zone` answers to a question for `qtype` at `qname`.
+pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> {
+    let mut sought = Sought::new(qname);
+    let Some(apex) = zone
+        .apexes()
+        .iter()
+        .find(|apex| sought.labels_above(apex).is_some())
+    else {
+        return Answer::empty(Rcode::REFUSED, false);
+    };
+    let mut answer = Answer::empty(Rcode::NOERROR, true);
+    for _ in 0..=MAX_ALIASES {
+        // An alias that leaves the zone is for the client to follow.
+        let Some(above) = sought.labels_above(apex) else {
+            return answer;
+        };
+        let next = match find(apex, &sought, above, qtype) {
+            Found::Node(node) => match alias(node, qtype) {
+                Some((set, target)) => {
+                    answer.answer.push(placed(sought.name.clone(), set));
+                    target
+                }
+                None => {
+                    answer_from(&mut answer, apex, &sought, node, qtype);
+                    return answer;
+                }
+            },
+            Found::Cut { ns, label, domain } => {
+                refer(&mut answer, apex, &sought, ns, label, domain);
+                return answer;
+            }
+            Found::Redirected { dname, label } => {
+                match redirect(&mut answer, &sought, dname, label) {
+                    Some(target) => target,
+                    None => return answer,
+                }
+            }
+            Found::Nothing => {
+                answer.rcode = Rcode::NXDOMAIN;
+                deny(&mut answer, apex);
+                return answer;
+            }
+        };
+        // A ring of aliases is answered as far as it goes, once.
+        let is_alias_of = |placed: &Placed<'_>| {
+            placed.set.rtype == Rtype::CNAME && placed.owner == next
+        };
+        if answer.answer.iter().any(is_alias_of) {
+            return answer;
+        }
+        sought = Sought::new(next);
+    }
+    answer
+}
+
+/// Walks down from the apex to the name, as far as there are nodes.
+fn find<'z>(apex: &'z Apex, sought: &Sought, above: usize, qtype: Rtype) -> Found<'z> {
+    let Some(top) = above.checked_sub(1) else {
+        return Found::Node(apex.node());
+    };
+    let Some(domain) = apex.domain(&sought.range(top, above)[1..]) else {
+        return apex
+            .domain(b"*")
+            .and_then(|domain| domain.node(&[]))
+            .map_or(Found::Nothing, Found::Node);
+    };
+    for label in (0..=top).rev() {
+        let Some(node) = domain.node(sought.range(label, top)) else {
+            return wildcard(domain, sought.range(label + 1, top));
+        };
+        // RFC 4035 §3.1.4.1: DS stands on the parent's side of the cut.
+        let is_parents = label == 0 && qtype == Rtype::DS;
+        if let Some(ns) = node.get(Rtype::NS)
+            && !is_parents
+        {
+            return Found::Cut { ns, label, domain };
+        }
+        if label == 0 {
+            return Found::Node(node);
+        }
+        if let Some(dname) = node.get(Rtype::DNAME) {
+            return Found::Redirected { dname, label };
+        }
+    }
+    Found::Nothing
+}
+
+/// The wildcard directly beneath the closest encloser (RFC 4592 §3.3.1).
+fn wildcard<'z>(domain: &'z Domain, encloser: &[u8]) -> Found<'z> {
+    let mut key = [0; MAX_WIRE_NAME + 2];
+    key[..2].copy_from_slice(b"\x01*");
+    key[2..2 + encloser.len()].copy_from_slice(encloser);
+    domain
+        .node(&key[..2 + encloser.len()])
+        .map_or(Found::Nothing, Found::Node)
+}
+
+/// The alias to follow, if the node is one and the question is not for it.
+fn alias(node: &Node, qtype: Rtype) -> Option<(&RrSet, OwnerName)> {
+    if qtype == Rtype::CNAME || qtype == Rtype::ANY {
+        return None;
+    }
+    let set = node.get(Rtype::CNAME)?;
+    match set.data.first()? {
+        ZoneRecordData::Cname(cname) => Some((set, cname.cname().clone())),
+        _ => None,
+    }
+}
+
+/// Answers from a node that is no alias: its records, or that there are none.
+fn answer_from<'z>(
+    answer: &mut Answer<'z>,
+    apex: &'z Apex,
+    sought: &Sought,
+    node: &'z Node,
+    qtype: Rtype,
+) {
+    let set = if qtype == Rtype::ANY {
+        // RFC 8482 §4.1: one RRset is answer enough.
+        node.sets().first()
+    } else {
+        node.get(qtype)
+    };
+    match set {
+        Some(set) => {
+            answer.answer.push(placed(sought.name.clone(), set));
+            for target in targets(set) {
+                add_addresses(&mut answer.additional, apex, target);
+            }
+        }
+        None => deny(answer, apex),
+    }
+}
+
+/// Adds the SOA that says for how long the denial holds (RFC 2308 §3).
+fn deny<'z>(answer: &mut Answer<'z>, apex: &'z Apex) {
+    answer
+        .authority
+        .push(placed(apex.name().clone(), apex.denial()));
+}
+
+/// Refers to the name servers of a delegated zone.
+fn refer<'z>(
+    answer: &mut Answer<'z>,
+    apex: &'z Apex,
+    sought: &Sought,
+    ns: &'z RrSet,
+    label: usize,
+    domain: &'z Domain,
+) {
+    answer.authoritative = !answer.answer.is_empty();
+    let cut = sought.suffix(label);
+    for target in targets(ns) {
+        let target = Sought::new(target.clone());
+        let Some(above) = target.labels_above(apex) else {
+            continue;
+        };
+        let Some(top) = above.checked_sub(1) else {
+            continue;
+        };
+        if target.name.ends_with(&cut) {
+            // Occluded by the cut, and the only place where these stand.
+            let node = domain.node(target.range(0, top));
+            answer.glue.extend(addresses(node, &target.name));
+        } else {
+            add_addresses(&mut answer.additional, apex, &target.name);
+        }
+    }
+    answer.authority.push(placed(cut, ns));
+}
+
+/// Adds a DNAME and the CNAME that follows from it; gives where it leads
+/// (RFC 6672 §3.1).
+fn redirect<'z>(
+    answer: &mut Answer<'z>,
+    sought: &Sought,
+    dname: &'z RrSet,
+    label: usize,
+) -> Option<OwnerName> {
+    let ZoneRecordData::Dname(data) = dname.data.first()? else {
+        return None;
+    };
+    answer.answer.push(placed(sought.suffix(label), dname));
+    let mut octets = sought.name.as_slice()[..usize::from(sought.starts[label])].to_vec();
+    octets.extend_from_slice(data.dname().as_slice());
+    let Ok(target) = Name::from_octets(bytes::Bytes::from(octets)) else {
+        answer.rcode = Rcode::YXDOMAIN;
+        return None;
+    };
+    let cname = RrSet {
+        rtype: Rtype::CNAME,
+        ttl: dname.ttl,
+        data: vec![Cname::new(target.clone()).into()],
+    };
+    answer.answer.push(Placed {
+        owner: sought.name.clone(),
+        set: Cow::Owned(cname),
+    });
+    Some(target)
+}
+
+fn placed(owner: OwnerName, set: &RrSet) -> Placed<'_> {
+    Placed {
+        owner,
+        set: Cow::Borrowed(set),
+    }
+}
+
+/// The hosts whose addresses a client of this RRset asks for next.
+fn targets(set: &RrSet) -> impl Iterator<Item = &OwnerName> {
+    set.data.iter().filter_map(|data| match data {
+        ZoneRecordData::Ns(ns) => Some(ns.nsdname()),
+        ZoneRecordData::Mx(mx) => Some(mx.exchange()),
+        ZoneRecordData::Srv(srv) => Some(srv.target()),
+        _ => None,
+    })
+}
+
+/// Adds the addresses of `host` that the zone speaks for.
+fn add_addresses<'z>(to: &mut Vec<Placed<'z>>, apex: &'z Apex, host: &OwnerName) {
+    let host = Sought::new(host.clone());
+    let Some(above) = host.labels_above(apex) else {
+        return;
+    };
+    if to.iter().any(|placed| placed.owner == host.name) {
+        return;
+    }
+    if let Found::Node(node) = find(apex, &host, above, Rtype::A) {
+        to.extend(addresses(Some(node), &host.name));
+    }
+}
+
+fn addresses<'z>(node: Option<&'z Node>, owner: &OwnerName) -> impl Iterator<Item = Placed<'z>> {
+    [Rtype::A, Rtype::AAAA]
+        .into_iter()
+        .filter_map(move |rtype| node?.get(rtype))
+        .map(|set| placed(owner.clone(), set))
+}
+
+/// The absolute name that a parsed question asks for; none if memory for it
+/// cannot be had.
+pub(super) fn owned(name: &impl domain::base::ToName) -> Option<OwnerName> {
+    name.try_to_name().ok()
+}
+

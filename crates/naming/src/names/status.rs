@@ -1,0 +1,98 @@
+//! The name server's own interface over HTTP: is it well, and what does it know.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use domain::base::iana::OptRcode;
+use serde::Serialize;
+use wire::Height;
+
+use super::{
+    answer::Freshness,
+    published::{Counters, Published, now_ms},
+};
+
+/// What `GET /v1/status` says.
+#[derive(Debug, Serialize)]
+pub struct NamesStatus {
+    /// The height that is served; none before the first.
+    pub height: Option<Height>,
+    /// Time of the newest header proven, Unix milliseconds.
+    pub time_ms: Option<u64>,
+    /// How far that lies behind this machine's clock, milliseconds.
+    pub lag_ms: Option<u64>,
+    /// `fresh`, `stale`, `expired` or `not_ready`.
+    pub freshness: &'static str,
+    /// Registered names that resolve.
+    pub names: usize,
+    /// The zones served.
+    pub apexes: Vec<String>,
+    /// Answers since the start, by outcome (`NOERROR`, `NXDOMAIN`, …).
+    pub answers: BTreeMap<String, u64>,
+}
+
+/// What the interface shows.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub published: Arc<Published>,
+    pub counters: Arc<[Arc<Counters>]>,
+}
+
+impl Shown {
+    fn status(&self) -> NamesStatus {
+        let zone = self.published.zone();
+        let now_ms = now_ms();
+        let freshness = zone
+            .as_deref()
+            .map(|zone| self.published.freshness(zone, now_ms));
+        let mut sums = Default::default();
+        for counters in self.counters.iter() {
+            counters.add_to(&mut sums);
+        }
+        let answers = (0u16..)
+            .zip(sums)
+            .filter(|(_, count)| *count > 0)
+            .map(|(rcode, count)| (OptRcode::masked_from_int(rcode).to_string(), count))
+            .collect();
+        NamesStatus {
+            height: zone.as_ref().map(|zone| zone.height()),
+            time_ms: zone.as_ref().map(|zone| zone.time_ms()),
+            lag_ms: zone
+                .as_ref()
+                .map(|zone| now_ms.saturating_sub(zone.time_ms())),
+            freshness: match freshness {
+                Some(Freshness::Fresh) => "fresh",
+                Some(Freshness::Stale) => "stale",
+                Some(Freshness::Expired) => "expired",
+                None => "not_ready",
+            },
+            names: zone.as_ref().map_or(0, |zone| zone.names()),
+            apexes: zone.as_ref().map_or_else(Vec::new, |zone| {
+                zone.apex_texts().map(ToString::to_string).collect()
+            }),
+            answers,
+        }
+    }
+}
+
+/// The interface's routes.
+pub(super) fn routes(shown: Shown) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/v1/status", get(status))
+        .with_state(shown)
+}
+
+/// 200 while answers are given and fresh, else 503 and why.
+async fn healthz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
+    match shown.status().freshness {
+        "fresh" => (StatusCode::OK, "ok\n"),
+        "stale" => (StatusCode::SERVICE_UNAVAILABLE, "stale\n"),
+        "expired" => (StatusCode::SERVICE_UNAVAILABLE, "expired\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn status(State(shown): State<Shown>) -> Json<NamesStatus> {
+    Json(shown.status())
+}
