@@ -31,6 +31,6 @@ pub use id::{
     AccountId, Amount, CircleId, ContractId, Digest, Height, LockId, Measurement, OfferId,
     ParseIdError, RequestId, TransactionId,
 };
-pub use key::{BadSignature, ParseKeyError, PublicKey, Signature, SigningKey};
+pub use key::{BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify};
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};

@@ -119,8 +119,8 @@ pub struct Search {
     /// The height at which the present pass over the offers began; none
     /// between passes.
     pub began_at: Option<Height>,
-    /// The price and offer at which the pass goes on, exclusive.
-    pub after: Option<(Amount, OfferId)>,
+    /// The replica, and the price and offer after which the pass goes on.
+    pub resume: Option<(u16, Amount, OfferId)>,
     /// When the last pass that found nothing began: the search sleeps until
     /// an offer gains room after it.
     pub fruitless_at: Option<Height>,

@@ -5,10 +5,12 @@
 //! it applies is for the ledger.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Amount, CircleId, Digest, Height, PublicKey, Signature, SigningKey, TransactionId,
+    all_verify,
     limits::{MAX_ACTIONS, MAX_TRANSACTION_BYTES},
 };
 
@@ -117,14 +119,56 @@ impl CheckedTransaction {
     /// Errors: [`CheckError`]; the sender's or the peer's fault, never ours.
     pub fn check(bytes: &[u8], circle: CircleId) -> Result<Self, CheckError> {
         let checked = Self::check_form(bytes, circle)?;
-        let signed = &checked.signed;
-        let body = borsh::to_vec(&signed.transaction).expect("a transaction always encodes");
-        signed
-            .transaction
-            .sender
-            .verify(Transaction::PURPOSE, &body, &signed.signature)
-            .map_err(|_| CheckError::Signature)?;
+        checked.check_signature()?;
         Ok(checked)
+    }
+
+    /// Decodes and checks many at once, which costs about half as much for
+    /// each as [`CheckedTransaction::check`]; the verdicts are the same.
+    ///
+    /// Shape:  one result for each of `batch`, in order.
+    /// Errors: as there, for each on its own.
+    pub fn check_batch(
+        batch: &[impl AsRef<[u8]>],
+        circle: CircleId,
+        entropy: &mut impl CryptoRng,
+    ) -> Vec<Result<Self, CheckError>> {
+        let mut results: Vec<_> = batch
+            .iter()
+            .map(|bytes| Self::check_form(bytes.as_ref(), circle))
+            .collect();
+        let formed: Vec<_> = results.iter().flatten().collect();
+        let bodies: Vec<_> = formed.iter().map(|checked| checked.body()).collect();
+        let items = formed.iter().zip(&bodies).map(|(checked, body)| {
+            let signed = &checked.signed;
+            (
+                &signed.transaction.sender,
+                body.as_slice(),
+                &signed.signature,
+            )
+        });
+        if !all_verify(Transaction::PURPOSE, items, entropy) {
+            // At least one is bad: find out which.
+            for result in &mut results {
+                if let Ok(checked) = result
+                    && let Err(error) = checked.check_signature()
+                {
+                    *result = Err(error);
+                }
+            }
+        }
+        results
+    }
+
+    fn body(&self) -> Vec<u8> {
+        borsh::to_vec(&self.signed.transaction).expect("a transaction always encodes")
+    }
+
+    fn check_signature(&self) -> Result<(), CheckError> {
+        let Transaction { sender, .. } = &self.signed.transaction;
+        sender
+            .verify(Transaction::PURPOSE, &self.body(), &self.signed.signature)
+            .map_err(|_| CheckError::Signature)
     }
 
     /// As [`CheckedTransaction::check`], for bytes whose signature this

@@ -85,6 +85,28 @@ fn refuses_a_changed_signature_sender_and_circle() {
 }
 
 #[test]
+fn a_batch_is_checked_as_each_of_it_alone() {
+    use rand::SeedableRng as _;
+    let good = transfer().encode();
+    let mut forged = good.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut entropy = rand::rngs::StdRng::seed_from_u64(1);
+    let batches = [
+        vec![],
+        vec![good.clone(), good.clone()],
+        vec![good.clone(), forged, b"noise".to_vec(), good],
+    ];
+    for batch in batches {
+        let alone: Vec<_> = batch
+            .iter()
+            .map(|bytes| CheckedTransaction::check(bytes, CIRCLE))
+            .collect();
+        let together = CheckedTransaction::check_batch(&batch, CIRCLE, &mut entropy);
+        assert_eq!(together, alone);
+    }
+}
+
+#[test]
 fn refuses_trailing_bytes_and_sizes_beyond_the_limits() {
     let mut trailing = transfer().encode();
     trailing.push(0);

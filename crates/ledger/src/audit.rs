@@ -1,0 +1,437 @@
+//! Judges a state independently of the code that made it: every sum and every
+//! index is recomputed from the records.
+//!
+//! For property tests, simulations and operators who restored a store; it
+//! reads the whole state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::BorshDeserialize;
+use wire::{
+    AccountId, Amount, ContractId, Digest, OfferId, RequestId, Resources,
+    record::{
+        self, Account, CircleRecord, Commitment, Contract, ContractStatus, Lock, Name, Offer, Pool,
+        Request, RequestStatus, Rules, Search,
+    },
+    state_key,
+};
+
+use crate::{market::offer_places, state::StateRead};
+
+/// Entries read at a time.
+const PAGE: usize = 1024;
+
+/// What a sound state holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// The sum of all amounts: balances, pool, locks, deposits and escrows.
+    pub supply: Amount,
+    /// Entries of the state.
+    pub entries: u64,
+    /// Entries of its indexes among them.
+    pub index_entries: u64,
+}
+
+/// The first thing found wrong with a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// A record is missing or does not decode.
+    #[error("the entry {key} does not hold what belongs there: {reason}")]
+    Record {
+        /// The key, in hex.
+        key: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The amounts do not sum to what the genesis gave out.
+    #[error("amounts sum to {found}; the genesis gave out {wanted}")]
+    Supply {
+        /// The sum of the state's amounts.
+        found: u128,
+        /// The genesis' supply.
+        wanted: Amount,
+    },
+    /// An index lacks an entry that the records call for.
+    #[error("the index lacks {key}")]
+    IndexLacks {
+        /// The key, with its text part readable.
+        key: String,
+    },
+    /// An index holds an entry that no record calls for.
+    #[error("the index holds {key}, which no record calls for")]
+    IndexExtra {
+        /// The key, with its text part readable.
+        key: String,
+    },
+    /// Two records contradict each other.
+    #[error("{what} {id} contradicts its relations: {reason}")]
+    Contradiction {
+        /// The kind of record.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// What does not agree.
+        reason: &'static str,
+    },
+}
+
+/// Recomputes sums and indexes.
+///
+/// Errors: [`AuditError`], the first thing found wrong.
+pub fn audit(state: &dyn StateRead) -> Result<Audit, AuditError> {
+    let auditor = Auditor::read(state)?;
+    let supply = auditor.check_supply()?;
+    auditor.check_requests()?;
+    auditor.check_contracts()?;
+    auditor.check_offers()?;
+    auditor.check_names()?;
+    let index_entries = auditor.check_indexes()?;
+    Ok(Audit {
+        supply,
+        entries: auditor.entries,
+        index_entries,
+    })
+}
+
+struct Auditor {
+    entries: u64,
+    circle: CircleRecord,
+    rules: Rules,
+    pool: Pool,
+    accounts: BTreeMap<AccountId, Account>,
+    locks: Vec<Lock>,
+    commitments: BTreeMap<Digest, Commitment>,
+    names: Vec<Name>,
+    offers: BTreeMap<OfferId, Offer>,
+    requests: BTreeMap<RequestId, Request>,
+    contracts: BTreeMap<ContractId, Contract>,
+    enclaves: BTreeSet<ContractId>,
+    searches: BTreeMap<RequestId, Search>,
+    index: BTreeSet<Vec<u8>>,
+}
+
+fn readable(key: &[u8]) -> String {
+    key.escape_ascii().to_string()
+}
+
+fn decode<T: BorshDeserialize>(key: &[u8], value: &[u8]) -> Result<T, AuditError> {
+    record::decode(value).map_err(|error| AuditError::Record {
+        key: readable(key),
+        reason: error.to_string(),
+    })
+}
+
+fn read_all(state: &dyn StateRead, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    loop {
+        let after = all.last().map(|(key, _)| key.clone());
+        let page = state.scan(prefix, after.as_deref(), PAGE);
+        let full = page.len() == PAGE;
+        all.extend(page);
+        if !full {
+            return all;
+        }
+    }
+}
+
+fn one<T: BorshDeserialize>(state: &dyn StateRead, key: Vec<u8>) -> Result<T, AuditError> {
+    let value = state.get(&key).ok_or_else(|| AuditError::Record {
+        key: readable(&key),
+        reason: "it is missing".to_owned(),
+    })?;
+    decode(&key, &value)
+}
+
+/// Records under `prefix` by their 32-byte ids.
+fn by_id<K: Ord + From32, T: BorshDeserialize>(
+    state: &dyn StateRead,
+    prefix: &[u8],
+) -> Result<BTreeMap<K, T>, AuditError> {
+    read_all(state, prefix)
+        .into_iter()
+        .map(|(key, value)| {
+            let id = key[prefix.len()..]
+                .try_into()
+                .map_err(|_| AuditError::Record {
+                    key: readable(&key),
+                    reason: "its id is not 32 bytes".to_owned(),
+                })?;
+            Ok((K::from_32(id), decode(&key, &value)?))
+        })
+        .collect()
+}
+
+/// Ids that a key ends with.
+trait From32 {
+    fn from_32(bytes: [u8; 32]) -> Self;
+}
+
+macro_rules! from_32 {
+    ($($id:ident),*) => {
+        $(impl From32 for $id {
+            fn from_32(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+        })*
+    };
+}
+
+from_32!(AccountId, ContractId, Digest, OfferId, RequestId);
+
+fn contradiction(what: &'static str, id: impl ToString, reason: &'static str) -> AuditError {
+    AuditError::Contradiction {
+        what,
+        id: id.to_string(),
+        reason,
+    }
+}
+
+impl Auditor {
+    fn read(state: &dyn StateRead) -> Result<Self, AuditError> {
+        let locks = read_all(state, b"l/")
+            .iter()
+            .map(|(key, value)| decode(key, value))
+            .collect::<Result<_, _>>()?;
+        let names = read_all(state, state_key::NAMES)
+            .iter()
+            .map(|(key, value)| decode(key, value))
+            .collect::<Result<_, _>>()?;
+        let enclaves = by_id::<ContractId, record::Enclave>(state, b"e/")?;
+        Ok(Self {
+            entries: read_all(state, b"").len() as u64,
+            circle: one(state, state_key::circle())?,
+            rules: one(state, state_key::rules())?,
+            pool: one(state, state_key::pool())?,
+            accounts: by_id(state, b"a/")?,
+            locks,
+            commitments: by_id(state, b"k/")?,
+            names,
+            offers: by_id(state, state_key::OFFERS)?,
+            requests: by_id(state, state_key::REQUESTS)?,
+            contracts: by_id(state, state_key::CONTRACTS)?,
+            enclaves: enclaves.into_keys().collect(),
+            searches: by_id(state, state_key::UNMATCHED)?,
+            index: read_all(state, b"i/")
+                .into_iter()
+                .map(|(key, _)| key)
+                .collect(),
+        })
+    }
+
+    fn check_supply(&self) -> Result<Amount, AuditError> {
+        let amounts = std::iter::once(self.pool.balance)
+            .chain(self.accounts.values().map(|account| account.balance))
+            .chain(self.locks.iter().map(|lock| lock.amount))
+            .chain(self.names.iter().map(|name| name.deposit))
+            .chain(self.offers.values().map(|offer| offer.deposit))
+            .chain(self.requests.values().map(|request| request.escrow));
+        let found: u128 = amounts.map(|amount| u128::from(amount.0)).sum();
+        let wanted = self.circle.genesis.supply();
+        if found == u128::from(wanted.0) {
+            Ok(wanted)
+        } else {
+            Err(AuditError::Supply { found, wanted })
+        }
+    }
+
+    fn check_requests(&self) -> Result<(), AuditError> {
+        for (id, request) in &self.requests {
+            let bad = |reason| Err(contradiction("request", id, reason));
+            let replicas = usize::from(request.terms.replicas);
+            let lengths = [
+                request.replicas.len(),
+                request.served.len(),
+                request.finished.len(),
+            ];
+            if lengths.iter().any(|length| *length != replicas) {
+                return bad("its lists have other lengths than its replicas");
+            }
+            let of_request = || {
+                self.contracts
+                    .values()
+                    .filter(|contract| contract.request == *id)
+            };
+            if of_request().count() != usize::from(request.attempts) {
+                return bad("it has made another number of contracts");
+            }
+            let paid: u64 = of_request().map(|contract| contract.paid.0).sum();
+            if paid != request.paid.0 {
+                return bad("its contracts were paid another sum");
+            }
+            if request
+                .served
+                .iter()
+                .any(|served| *served > request.terms.duration)
+            {
+                return bad("a replica was served for longer than was asked for");
+            }
+            let closed = matches!(request.status, RequestStatus::Closed(_));
+            let live = request.replicas.iter().any(Option::is_some);
+            if closed && (live || request.escrow != Amount::ZERO) {
+                return bad("it is closed and has contracts or funds");
+            }
+            let searching = self.searches.contains_key(id);
+            let forlorn = request.status == RequestStatus::Started && !live && !searching;
+            if forlorn || (closed && searching) {
+                return bad("its status and its search do not agree");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_contracts(&self) -> Result<(), AuditError> {
+        for (id, contract) in &self.contracts {
+            let bad = |reason| Err(contradiction("contract", id, reason));
+            let Some(request) = self.requests.get(&contract.request) else {
+                return bad("its request is missing");
+            };
+            let Some(offer) = self.offers.get(&contract.offer) else {
+                return bad("its offer is missing");
+            };
+            let ended = matches!(contract.status, ContractStatus::Ended(_));
+            let replica = request.replicas.get(usize::from(contract.replica));
+            if (replica == Some(&Some(*id))) == ended {
+                return bad("its request does not list it as it should");
+            }
+            if contract.price < offer.terms.min_price || contract.price > request.terms.max_price {
+                return bad("its price is outside what both sides named");
+            }
+            if contract.paid.0 != contract.price.0 * contract.served {
+                return bad("it was paid another sum than it served for");
+            }
+            if ended && contract.deadline.is_some() {
+                return bad("it has ended and still awaits something");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_offers(&self) -> Result<(), AuditError> {
+        for (id, offer) in &self.offers {
+            let live: Vec<_> = self
+                .contracts
+                .values()
+                .filter(|contract| contract.offer == *id)
+                .filter(|contract| !matches!(contract.status, ContractStatus::Ended(_)))
+                .collect();
+            let taken = live.iter().try_fold(Resources::default(), |sum, contract| {
+                sum.checked_add(&contract.resources)
+            });
+            let free = taken.and_then(|taken| offer.terms.capacity.checked_sub(&taken));
+            if free != Some(offer.free) || live.len() != usize::from(offer.live) {
+                let reason = "its room is not its capacity less its contracts";
+                return Err(contradiction("offer", id, reason));
+            }
+            let returned = offer.deposit == Amount::ZERO;
+            let keeps = offer.open || offer.live > 0;
+            if keeps && returned && self.rules.parameters.offer_deposit != Amount::ZERO
+                || !keeps && !returned
+            {
+                let reason = "its deposit was returned too early or not at all";
+                return Err(contradiction("offer", id, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), AuditError> {
+        for name in &self.names {
+            let bad = |reason| Err(contradiction("name", &name.name, reason));
+            let ascending = name
+                .endpoints
+                .windows(2)
+                .all(|pair| pair[0].contract < pair[1].contract);
+            if !ascending {
+                return bad("its endpoints are out of order");
+            }
+            for endpoint in &name.endpoints {
+                let running = self
+                    .contracts
+                    .get(&endpoint.contract)
+                    .filter(|contract| contract.status == ContractStatus::Running);
+                let request = running.and_then(|contract| self.requests.get(&contract.request));
+                let serves = request.is_some_and(|request| {
+                    request.terms.name.as_ref() == Some(&name.name)
+                        && request.user == name.owner.account()
+                });
+                if !serves {
+                    return bad("an endpoint is not a running replica of its owner's");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_indexes(&self) -> Result<u64, AuditError> {
+        let wanted = self.wanted_index();
+        if let Some(key) = wanted.difference(&self.index).next() {
+            return Err(AuditError::IndexLacks { key: readable(key) });
+        }
+        let extra = self
+            .index
+            .difference(&wanted)
+            .find(|key| !self.is_allowed(key));
+        match extra {
+            Some(key) => Err(AuditError::IndexExtra { key: readable(key) }),
+            None => Ok(self.index.len() as u64),
+        }
+    }
+
+    /// Entries that the records call for.
+    fn wanted_index(&self) -> BTreeSet<Vec<u8>> {
+        let mut wanted = BTreeSet::new();
+        for name in &self.names {
+            wanted.insert(state_key::rent_due(name.rent_due, &name.name));
+        }
+        for (digest, commitment) in &self.commitments {
+            let last = commitment
+                .committed_at
+                .plus(self.rules.parameters.reveal_within);
+            wanted.insert(state_key::commitment_due(last, *digest));
+        }
+        for (id, offer) in &self.offers {
+            if offer.open {
+                wanted.insert(state_key::offer_due(offer.terms.expires_at, *id));
+            }
+            wanted.extend(offer_places(&self.rules, *id, offer));
+        }
+        for (id, request) in &self.requests {
+            wanted.insert(state_key::user_request(request.user, *id));
+        }
+        for (id, search) in &self.searches {
+            wanted.insert(state_key::unmatched(*id));
+            wanted.insert(state_key::search_due(search.until, *id));
+        }
+        for (id, contract) in &self.contracts {
+            if !matches!(contract.status, ContractStatus::Ended(_)) {
+                wanted.insert(state_key::provider_contract(contract.provider, *id));
+                wanted.extend(
+                    contract
+                        .deadline
+                        .map(|deadline| state_key::contract_due(deadline, *id)),
+                );
+            }
+        }
+        wanted
+    }
+
+    /// Whether an entry that the records do not call for may stand: names at
+    /// the service of open requests, and certificates that are awaited.
+    fn is_allowed(&self, key: &[u8]) -> bool {
+        let serves = || {
+            self.requests.values().any(|request| {
+                let open = !matches!(request.status, RequestStatus::Closed(_));
+                let name = request.terms.name.as_ref();
+                open && name.is_some_and(|name| state_key::serves(name) == key)
+            })
+        };
+        let certify = || {
+            self.contracts.iter().any(|(id, contract)| {
+                !matches!(contract.status, ContractStatus::Ended(_))
+                    && self.enclaves.contains(id)
+                    && state_key::certificate_wanted(*id) == key
+            })
+        };
+        serves() || certify()
+    }
+}

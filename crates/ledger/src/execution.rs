@@ -1,0 +1,218 @@
+//! How a block is applied: its transactions in order, then the end of the block.
+//!
+//! Trusts that transactions were checked ([`CheckedTransaction`]) and that
+//! heights follow one another; the engine and the node see to both.
+
+use wire::{
+    AccountId, Action, Amount, CheckedTransaction, Digest, Event, Height, PublicKey, Receipt,
+    Reject, TransactionId, TransactionResult, record::Rules, state_key,
+};
+
+use crate::{
+    accounts, admission, enclaves, locks, market, members, names,
+    overlay::Overlay,
+    recent,
+    state::{Changes, StateRead},
+};
+
+/// What the ledger is told of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// Its height, from 1.
+    pub height: Height,
+    /// Its time, Unix milliseconds.
+    pub time_ms: u64,
+    /// The digest of its parent's header ([`wire::Header::digest`]), which
+    /// becomes part of the state so that heartbeats can be checked against it.
+    pub parent: Digest,
+}
+
+/// What a block did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Every entry that was written or deleted.
+    pub changes: Changes,
+    /// One for each transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// One list for each transaction, in order, then one for the end of the block.
+    pub events: Vec<Vec<Event>>,
+}
+
+/// A block while it is applied.
+pub(crate) struct Execution<'a> {
+    pub(crate) state: Overlay<'a>,
+    pub(crate) rules: Rules,
+    pub(crate) height: Height,
+    pub(crate) time_ms: u64,
+    events: Vec<Event>,
+}
+
+/// Who sent the action that is applied, and which one it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) key: PublicKey,
+    pub(crate) account: AccountId,
+    pub(crate) transaction: TransactionId,
+    /// The action's place in its transaction, from 0.
+    pub(crate) index: usize,
+}
+
+impl<'a> Execution<'a> {
+    /// Panics: if the state holds no circle; see the crate's documentation.
+    pub(crate) fn new(base: &'a dyn StateRead, height: Height, time_ms: u64) -> Self {
+        let state = Overlay::new(base);
+        let rules = state
+            .get(&state_key::rules())
+            .expect("a state that a genesis founded holds the circle's rules");
+        Self {
+            state,
+            rules,
+            height,
+            time_ms,
+            events: Vec::new(),
+        }
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// The first entries of an index by height that have fallen due.
+    ///
+    /// Shape: `N` bytes of id after the height; at most `limit`, earliest first.
+    pub(crate) fn due<const N: usize>(
+        &self,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Vec<(Height, [u8; N])> {
+        let parse = |key: &[u8]| {
+            let (height, id) = key.strip_prefix(prefix)?.split_first_chunk::<8>()?;
+            Some((Height(u64::from_be_bytes(*height)), id.try_into().ok()?))
+        };
+        self.state
+            .scan(prefix, None, limit)
+            .iter()
+            .filter_map(|(key, _)| parse(key))
+            .take_while(|(height, _)| *height <= self.height)
+            .collect()
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn transaction(&mut self, checked: &CheckedTransaction) -> (TransactionResult, Amount) {
+        let transaction = checked.transaction();
+        let key = transaction.sender;
+        let account = key.account();
+        let fee = match admission::check_envelope(&self.state, &self.rules, self.height, checked) {
+            Ok(fee) => fee,
+            Err(reject) => {
+                let result = TransactionResult::Rejected {
+                    reject,
+                    action: None,
+                };
+                return (result, Amount::ZERO);
+            }
+        };
+        accounts::charge(self, account, fee);
+        self.state.keep();
+        for (index, action) in transaction.actions.iter().enumerate() {
+            let sender = Sender {
+                key,
+                account,
+                transaction: checked.id(),
+                index,
+            };
+            if let Err(reject) = self.action(&sender, action) {
+                self.state.restore();
+                self.events.clear();
+                // At most MAX_ACTIONS actions: the index fits a byte.
+                let result = TransactionResult::Rejected {
+                    reject,
+                    action: Some(index as u8),
+                };
+                return (result, fee);
+            }
+        }
+        self.state.keep();
+        (TransactionResult::Applied, fee)
+    }
+
+    fn action(&mut self, sender: &Sender, action: &Action) -> Result<(), Reject> {
+        match action {
+            Action::Transfer(action) => accounts::transfer(self, sender, action),
+            Action::LockFunds(action) => locks::lock_funds(self, sender, action),
+            Action::UnlockFunds(action) => locks::unlock_funds(self, action),
+            Action::NameCommit(action) => names::commit(self, sender, action),
+            Action::NameReveal(action) => names::reveal(self, sender, action),
+            Action::NameSet(action) => names::set(self, sender, action),
+            Action::NameRenew(action) => names::renew(self, sender, action),
+            Action::NameCancel(action) => names::cancel(self, sender, action),
+            Action::NameTransfer(action) => names::transfer(self, sender, action),
+            Action::PostOffer(action) => market::post_offer(self, sender, action),
+            Action::WithdrawOffer(action) => market::withdraw_offer(self, sender, action),
+            Action::PostRequest(action) => market::post_request(self, sender, action),
+            Action::FundRequest(action) => market::fund_request(self, sender, action),
+            Action::Operate(action) => market::operate(self, sender, action),
+            Action::CloseRequest(action) => market::close_request(self, sender, action),
+            Action::HandshakeMessage(action) => market::handshake_message(self, sender, action),
+            Action::PostOutcome(action) => market::post_outcome(self, sender, action),
+            Action::Heartbeat(action) => market::heartbeat(self, sender, action),
+            Action::CompleteJob(action) => market::complete_job(self, sender, action),
+            Action::EndContract(action) => market::end_contract(self, sender, action),
+            Action::RegisterEnclave(action) => enclaves::register(self, sender, action),
+            Action::IssueCertificate(action) => enclaves::issue_certificate(self, sender, action),
+        }
+    }
+
+    /// What falls due at the end of a block, in an order that is part of
+    /// consensus: contracts, offers, commitments, rent, the pool, matching,
+    /// and last the requests that waited for a match until this block.
+    fn end_of_block(&mut self) {
+        market::end_overdue_contracts(self);
+        market::close_expired_offers(self);
+        names::forget_commitments(self);
+        names::draw_rent(self);
+        members::pay_pool(self);
+        market::match_requests(self);
+        market::end_overdue_searches(self);
+        self.state.keep();
+    }
+}
+
+/// Applies a block.
+///
+/// Shape:  see [`Applied`]; `transactions` are applied in their order.
+/// Panics: on a damaged store only; see the crate's documentation.
+/// Source: docs/spec/transactions.md §3.
+pub fn apply(
+    state: &dyn StateRead,
+    block: &BlockContext,
+    transactions: &[CheckedTransaction],
+) -> Applied {
+    let mut execution = Execution::new(state, block.height, block.time_ms);
+    recent::remember(&mut execution, block.parent);
+    execution.state.keep();
+    let mut receipts = Vec::with_capacity(transactions.len());
+    let mut events = Vec::with_capacity(transactions.len() + 1);
+    for (index, checked) in transactions.iter().enumerate() {
+        let (result, fee) = execution.transaction(checked);
+        receipts.push(Receipt {
+            transaction: checked.id(),
+            sender: checked.transaction().sender.account(),
+            height: block.height,
+            index: index as u32,
+            result,
+            fee,
+        });
+        events.push(execution.take_events());
+    }
+    execution.end_of_block();
+    events.push(execution.take_events());
+    Applied {
+        changes: execution.state.into_changes(),
+        receipts,
+        events,
+    }
+}

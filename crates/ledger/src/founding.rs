@@ -1,0 +1,50 @@
+//! The state at height 0: what a genesis turns into.
+
+use wire::{
+    Genesis, GenesisError,
+    record::{self, Account, CircleRecord, Market, Pool, Rules},
+    state_key,
+};
+
+use crate::state::Changes;
+
+/// The entries that `genesis` founds a circle with.
+///
+/// Errors: [`GenesisError`], if no circle can be founded on it.
+/// Source: docs/spec/genesis.md §3.
+pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
+    genesis.check()?;
+    let rules = Rules {
+        circle: genesis.circle(),
+        kind: genesis.kind,
+        validators: genesis
+            .validators
+            .iter()
+            .map(|validator| validator.key.account())
+            .collect(),
+        apexes: genesis.apexes.clone(),
+        certificate_authorities: genesis.certificate_authorities.clone(),
+        development_roots: genesis.development_roots.clone(),
+        reference_values: genesis.reference_values.clone(),
+        parameters: genesis.parameters.clone(),
+    };
+    let circle = CircleRecord {
+        genesis: genesis.clone(),
+    };
+    let mut changes = Changes::new();
+    changes.insert(state_key::circle(), Some(record::encode(&circle)));
+    changes.insert(state_key::rules(), Some(record::encode(&rules)));
+    changes.insert(state_key::pool(), Some(record::encode(&Pool::default())));
+    changes.insert(
+        state_key::market(),
+        Some(record::encode(&Market::default())),
+    );
+    for (id, balance) in &genesis.accounts {
+        let account = Account {
+            balance: *balance,
+            sequence: 0,
+        };
+        changes.insert(state_key::account(*id), Some(record::encode(&account)));
+    }
+    Ok(changes)
+}

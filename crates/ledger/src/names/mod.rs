@@ -1,0 +1,67 @@
+//! Names: commit, reveal, records, rent, suspension and release (seed 002).
+//!
+//! A name's record holds all that a resolver needs. Records are the owner's;
+//! endpoints are the market's: it adds one when a replica of the request that
+//! the name serves begins to run, and removes it when the replica stops.
+//!
+//! Source: docs/spec/names.md.
+
+mod cancel;
+mod commit;
+mod endpoints;
+mod record_set;
+mod renew;
+mod rent;
+mod reserved;
+mod reveal;
+mod set;
+mod transfer;
+
+use wire::{DomainName, Event, PublicKey, Reject, record::Name, record::NameStatus, state_key};
+
+use crate::execution::Execution;
+pub(crate) use cancel::cancel;
+pub(crate) use commit::{commit, forget_commitments};
+pub(crate) use endpoints::{
+    add_endpoint, assign, check_assignable, detach, release_assignment, remove_endpoint, serves,
+};
+pub(crate) use renew::renew;
+pub(crate) use rent::draw_rent;
+pub(crate) use reveal::reveal;
+pub(crate) use set::set;
+pub(crate) use transfer::transfer;
+
+/// The registered name.
+pub(crate) fn find(execution: &Execution<'_>, name: &DomainName) -> Result<Name, Reject> {
+    execution
+        .state
+        .get(&state_key::name(name))
+        .ok_or(Reject::NameNotFound)
+}
+
+/// The registered name, if `key` owns it.
+fn owned(execution: &Execution<'_>, name: &DomainName, key: PublicKey) -> Result<Name, Reject> {
+    let record = find(execution, name)?;
+    if record.owner == key {
+        Ok(record)
+    } else {
+        Err(Reject::NotOwner)
+    }
+}
+
+/// Refuses a suspended name.
+fn active(record: &Name) -> Result<(), Reject> {
+    match record.status {
+        NameStatus::Active => Ok(()),
+        NameStatus::Suspended { .. } => Err(Reject::NameSuspended),
+    }
+}
+
+/// Stores a name whose owner, records, endpoints or status changed.
+fn store_changed(execution: &mut Execution<'_>, mut record: Name) {
+    record.changed_at = execution.height;
+    execution.emit(Event::NameChanged {
+        name: record.name.clone(),
+    });
+    execution.state.put(state_key::name(&record.name), &record);
+}

@@ -1,0 +1,73 @@
+//! Draws rent from deposits, suspends names that cannot pay, and releases
+//! them after their time of grace.
+
+use wire::{
+    DomainName, Height,
+    record::{Name, NameStatus},
+    state_key,
+};
+
+use crate::{
+    accounts::credit_pool,
+    execution::Execution,
+    names::{cancel::release, store_changed},
+};
+
+/// Names that one block draws rent from at most; the rest follow in the next,
+/// and lose nothing, since rent is due from the height at which it was due.
+const RENT_DRAWN_PER_BLOCK: usize = 256;
+
+/// Handles every name whose `rent_due` is this height or earlier.
+pub(crate) fn draw_rent(execution: &mut Execution<'_>) {
+    let entries = execution
+        .state
+        .scan(state_key::RENT_DUE, None, RENT_DRAWN_PER_BLOCK);
+    for (key, _) in entries {
+        let Some((due, name)) = parse(&key) else {
+            continue;
+        };
+        if due > execution.height {
+            break;
+        }
+        let record: Option<Name> = execution.state.get(&state_key::name(&name));
+        execution.state.delete(key);
+        if let Some(record) = record {
+            fall_due(execution, record);
+        }
+    }
+}
+
+/// The height and name of an entry of the index.
+fn parse(key: &[u8]) -> Option<(Height, DomainName)> {
+    let rest = key.strip_prefix(state_key::RENT_DUE)?;
+    let (height, name) = rest.split_first_chunk::<8>()?;
+    let name = std::str::from_utf8(name).ok()?.parse().ok()?;
+    Some((Height(u64::from_be_bytes(*height)), name))
+}
+
+fn fall_due(execution: &mut Execution<'_>, mut record: Name) {
+    let parameters = &execution.rules.parameters;
+    let rent = parameters.rent_per_period;
+    let (period, grace) = (parameters.rent_period, parameters.name_grace);
+    match (record.status, record.deposit.checked_sub(rent)) {
+        (NameStatus::Suspended { .. }, _) => release(execution, &record),
+        (NameStatus::Active, Some(rest)) => {
+            credit_pool(execution, rent);
+            record.deposit = rest;
+            record.rent_due = record.rent_due.plus(period);
+            execution
+                .state
+                .mark(state_key::rent_due(record.rent_due, &record.name));
+            execution.state.put(state_key::name(&record.name), &record);
+        }
+        (NameStatus::Active, None) => {
+            let since = execution.height;
+            record.status = NameStatus::Suspended { since };
+            record.rent_due = since.plus(grace);
+            execution
+                .state
+                .mark(state_key::rent_due(record.rent_due, &record.name));
+            store_changed(execution, record);
+        }
+    }
+}

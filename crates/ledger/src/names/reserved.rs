@@ -1,0 +1,40 @@
+//! Labels that nobody may register beneath an apex.
+
+/// Labels that software takes to speak for the whole zone, or that name the
+/// circle's own services; each says why.
+const RESERVED: &[&str] = &[
+    "autoconfig",   // mail clients configure themselves from it
+    "autodiscover", // likewise
+    "ca",           // the circle's certificate authority
+    "crl",          // likewise
+    "dns",          // the circle's name servers
+    "isatap",       // tunnels are set up from it
+    "localhost",    // RFC 6761 §6.3
+    "mta-sts",      // RFC 8461: mail policy of the zone
+    "ocsp",         // the circle's certificate authority
+    "wpad",         // browsers take their proxy from it
+];
+
+/// Whether `label` is reserved: listed, a name server (`ns`, `ns0`, `ns12`),
+/// or underscored, which RFC 8552 keeps for attributes of the parent.
+pub(super) fn is_reserved(label: &str) -> bool {
+    let name_server = label
+        .strip_prefix("ns")
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    label.starts_with('_') || name_server || RESERVED.contains(&label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserves_what_speaks_for_the_zone_and_nothing_else() {
+        for label in ["ns", "ns1", "ns42", "wpad", "_dmarc", "localhost", "ca"] {
+            assert!(is_reserved(label), "{label}");
+        }
+        for label in ["hello", "nsa", "ns1a", "cat", "mail", "www"] {
+            assert!(!is_reserved(label), "{label}");
+        }
+    }
+}
