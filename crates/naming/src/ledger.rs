@@ -66,21 +66,23 @@ pub struct BlockEvents {
 /// Reading the ledger.
 pub trait Ledger: Send + Sync + 'static {
     /// Proven values of at most [`MAX_KEYS`] keys, all at one height, which
-    /// is never below that of an earlier call.
+    /// is not below `since`: what an event of that height changed is seen.
     fn read(
         &self,
         keys: Vec<Vec<u8>>,
+        since: Height,
     ) -> impl Future<Output = Result<Reading, LedgerError>> + Send;
 
-    /// Keys with `prefix`, ascending, strictly after `after`.
+    /// Keys with `prefix`, ascending, strictly after `after`; a page of them.
     fn list(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
     ) -> impl Future<Output = Result<Listing, LedgerError>> + Send;
 
-    /// Every block from `from` on, in order and without gaps; an error is
-    /// followed by the block that was due.
+    /// Every block from `from` on, in order and without gaps, until the first
+    /// error: that a node has pruned `from`, for instance. Broken connections
+    /// are the implementation's to mend.
     fn events(
         &self,
         from: Height,
@@ -101,17 +103,39 @@ pub trait Post: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 }
 
+/// Decodes value `at` of a reading as a record.
+///
+/// Errors: [`LedgerError::Record`].
+pub fn decode<T: borsh::BorshDeserialize>(
+    reading: &Reading,
+    at: usize,
+) -> Result<Option<T>, LedgerError> {
+    let value = reading.values.get(at).and_then(Option::as_deref);
+    Ok(value.map(record::decode).transpose()?)
+}
+
+/// An error with its sources, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// Reads one record, proven.
 ///
 /// Errors: those of [`Ledger::read`], and [`LedgerError::Record`].
 pub async fn read_one<T: borsh::BorshDeserialize>(
     ledger: &impl Ledger,
     key: Vec<u8>,
+    since: Height,
 ) -> Result<(Option<T>, Reading), LedgerError> {
-    let reading = ledger.read(vec![key]).await?;
-    let value = reading.values.first().cloned().flatten();
-    let decoded = value.as_deref().map(record::decode).transpose()?;
-    Ok((decoded, reading))
+    let reading = ledger.read(vec![key], since).await?;
+    Ok((decode(&reading, 0)?, reading))
 }
 
 /// The apexes that the circle's genesis names, proven.
@@ -119,7 +143,7 @@ pub async fn read_one<T: borsh::BorshDeserialize>(
 /// Errors: those of [`read_one`], and [`LedgerError::Missing`].
 pub async fn apexes(ledger: &impl Ledger) -> Result<(Vec<DomainName>, Reading), LedgerError> {
     let (circle, reading) =
-        read_one::<record::CircleRecord>(ledger, wire::state_key::circle()).await?;
+        read_one::<record::CircleRecord>(ledger, wire::state_key::circle(), Height(0)).await?;
     let circle = circle.ok_or(LedgerError::Missing("circle record"))?;
     Ok((circle.genesis.apexes, reading))
 }

@@ -5,5 +5,7 @@
 //! constant key and trust no node. A stock resolver and a stock browser then
 //! need nothing but an address and a root certificate.
 
+pub mod ca;
 pub mod ledger;
 pub mod names;
+mod remote;

@@ -26,7 +26,7 @@ use super::{
     published::Published,
     zone::{Zone, ZoneSettings},
 };
-use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS};
+use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, chain};
 
 /// How often names are read again without cause. It also is how often a quiet
 /// ledger's newest header is proven, and so must be well below the time after
@@ -149,9 +149,9 @@ impl<L: Ledger> Follower<'_, L> {
     /// Reads every pending name, several batches at a time.
     async fn read_first(&mut self) -> Result<(), LedgerError> {
         let names: Vec<DomainName> = std::mem::take(&mut self.pending).into_iter().collect();
-        let ledger = self.ledger;
+        let (ledger, since) = (self.ledger, self.told);
         let mut readings = futures_util::stream::iter(names.chunks(MAX_KEYS))
-            .map(|batch| async move { (batch, ledger.read(keys(batch)).await) })
+            .map(|batch| async move { (batch, ledger.read(keys(batch), since).await) })
             .buffer_unordered(CONCURRENT_READS);
         let mut done = Vec::new();
         while let Some((batch, reading)) = readings.next().await {
@@ -172,14 +172,7 @@ impl<L: Ledger> Follower<'_, L> {
     ) -> Result<(), LedgerError> {
         let mut next = Some(first);
         while let Some(block) = next {
-            match block {
-                Some(Ok(block)) => self.hear(&block)?,
-                Some(Err(error)) => {
-                    debug!(error = %chain(&error), "the stream of events was interrupted");
-                    return Ok(());
-                }
-                None => return Err(LedgerError::Missing("further events")),
-            }
+            self.hear(&block.ok_or(LedgerError::Missing("further events"))??)?;
             next = events.next().now_or_never();
         }
         Ok(())
@@ -229,7 +222,7 @@ impl<L: Ledger> Follower<'_, L> {
     async fn settle(&mut self) {
         while !self.pending.is_empty() {
             let batch: Vec<DomainName> = self.pending.iter().take(MAX_KEYS).cloned().collect();
-            match self.ledger.read(keys(&batch)).await {
+            match self.ledger.read(keys(&batch), self.told).await {
                 Ok(reading) => {
                     self.take(&batch, &reading);
                     for name in &batch {
@@ -308,16 +301,4 @@ fn decode(name: &DomainName, value: &[u8]) -> Option<record::Name> {
             None
         }
     }
-}
-
-/// An error with its sources, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -25,7 +25,6 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tracing::info;
 use wire::{CircleId, CircleKey, DomainName};
 
-pub(crate) use self::follow::chain;
 pub use self::{
     answer::{Freshness, MAX_UDP_RESPONSE, Response, Transport, View, answer},
     follow::follow,
@@ -34,7 +33,7 @@ pub use self::{
     udp::UdpFront,
     zone::{Apex, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings},
 };
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, remote::Remote};
 
 /// The configuration of the name daemon (`names.toml`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,6 +72,9 @@ pub enum NamesError {
     /// Nothing to answer at.
     #[error("names.toml: `listen` names no address")]
     NoAddress,
+    /// The nodes' URLs.
+    #[error("names.toml: `nodes` cannot be used")]
+    Nodes(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An address could not be bound.
     #[error("cannot listen on {address}")]
     Listen {
@@ -168,6 +170,17 @@ async fn serve_http(
         }
     });
     Ok(bound)
+}
+
+/// Runs the name daemon until the future is dropped.
+///
+/// Errors: [`NamesError`] if it cannot start; once started it does not end.
+pub async fn run(config: NamesConfig) -> Result<std::convert::Infallible, NamesError> {
+    // Proofs of any age are taken: how old they are is said in every answer,
+    // and a circle that stands still keeps its names.
+    let remote = Remote::new(&config.nodes, config.circle_key, config.circle, None)
+        .map_err(NamesError::Nodes)?;
+    run_over(remote, config).await
 }
 
 /// Runs the name daemon over `ledger` until the future is dropped.
