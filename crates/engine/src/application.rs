@@ -77,7 +77,11 @@ impl Application {
     /// clock was ahead cannot make this leader miss its own timeout.
     async fn pace<E: Clock>(&self, context: &E, parent_ms: u64) {
         let start = now_ms(context);
-        let after = |interval| parent_ms.saturating_add(interval).min(start.saturating_add(interval));
+        let after = |interval| {
+            parent_ms
+                .saturating_add(interval)
+                .min(start.saturating_add(interval))
+        };
         let earliest = after(self.pacing.min_block_interval_ms);
         let latest = after(self.pacing.idle_block_interval_ms).max(earliest);
         context.sleep(until(start, earliest)).await;
@@ -119,7 +123,11 @@ impl<E: Clock + Metrics + Spawner> ConsensusApplication<E> for Application {
         self.pace(&context, parent_ms).await;
         let (reply, answer) = oneshot::channel();
         let now_ms = now_ms(&context);
-        self.driver.send(Request::Propose { path, now_ms, reply });
+        self.driver.send(Request::Propose {
+            path,
+            now_ms,
+            reply,
+        });
         answer.await.ok().flatten()
     }
 
@@ -137,7 +145,11 @@ impl<E: Clock + Metrics + Spawner> ConsensusApplication<E> for Application {
                 Walk::Path(path) => {
                     let (reply, answer) = oneshot::channel();
                     let now_ms = now_ms(&context);
-                    self.driver.send(Request::Verify { path, now_ms, reply });
+                    self.driver.send(Request::Verify {
+                        path,
+                        now_ms,
+                        reply,
+                    });
                     match answer.await {
                         Ok(Verdict::Valid) => return true,
                         Ok(Verdict::Invalid) => return false,
@@ -155,7 +167,10 @@ impl<E: Clock + Metrics + Spawner> ConsensusApplication<E> for Application {
 
 /// Unix time of the runtime's clock, in milliseconds.
 pub(crate) fn now_ms(context: &impl Clock) -> u64 {
-    let since = context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = context
+        .current()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

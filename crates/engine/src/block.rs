@@ -68,7 +68,10 @@ impl Read for OrderedBlock {
         let block: Block = borsh::from_slice(&encoded)
             .map_err(|_| Error::Invalid("OrderedBlock", "not a block"))?;
         if !is_consistent(&block) {
-            return Err(Error::Invalid("OrderedBlock", "transactions differ from the header's"));
+            return Err(Error::Invalid(
+                "OrderedBlock",
+                "transactions differ from the header's",
+            ));
         }
         Ok(Self { block, encoded })
     }

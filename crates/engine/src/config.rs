@@ -225,7 +225,9 @@ fn first_committee(
     if polynomial.total().get() as usize != count || polynomial.required() != N3f1::quorum(count) {
         return Err(KeyError::Polynomial);
     }
-    let position = participants.position(own_key).ok_or(KeyError::ShareMismatch)?;
+    let position = participants
+        .position(own_key)
+        .ok_or(KeyError::ShareMismatch)?;
     if usize::from(share.index) != position {
         return Err(KeyError::ShareMismatch);
     }
@@ -301,7 +303,10 @@ mod tests {
         let dealing = keys::development_dealer(&peers, [9; 32]).unwrap();
         let validators = peers
             .iter()
-            .map(|&key| Validator { key, address: "127.0.0.1:4000".into() })
+            .map(|&key| Validator {
+                key,
+                address: "127.0.0.1:4000".into(),
+            })
             .collect();
         EngineConfig::new(
             CircleId([7; 32]),
@@ -327,7 +332,10 @@ mod tests {
         for address in ["", "host", "host:", "host:70000", ":1", "bad host:1"] {
             let mut config = config(4);
             config.validators[1].address = address.into();
-            assert!(matches!(Setup::new(&config), Err(EngineError::Config(_))), "{address}");
+            assert!(
+                matches!(Setup::new(&config), Err(EngineError::Config(_))),
+                "{address}"
+            );
         }
     }
 

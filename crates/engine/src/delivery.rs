@@ -96,7 +96,11 @@ pub(crate) async fn deliver(
                 .filter(|finalization| finalization.proposal.payload == block.digest())
                 .map(|finalization| Certificate::from_finalization(&finalization));
             let (done, finished) = oneshot::channel();
-            driver.send(Request::Finalized { block, certificate, done });
+            driver.send(Request::Finalized {
+                block,
+                certificate,
+                done,
+            });
             if finished.await.is_err() {
                 // Not acknowledged: the block comes again at the next start.
                 return;

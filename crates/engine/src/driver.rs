@@ -65,7 +65,9 @@ pub(crate) enum Request {
         digest: Digest,
         certificate: Certificate,
     },
-    HasWork { reply: oneshot::Sender<bool> },
+    HasWork {
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// How the consensus side reaches the chain. Cheap to clone.
@@ -120,7 +122,13 @@ impl Driver {
             shared: shared.clone(),
             delivered: watcher,
         };
-        let driver = Self { chain, lineage, shared, requests, delivered };
+        let driver = Self {
+            chain,
+            lineage,
+            shared,
+            requests,
+            delivered,
+        };
         (driver, mailbox)
     }
 
@@ -147,18 +155,33 @@ impl Driver {
     fn answer(&mut self, request: Request) {
         // A requester that has gone lost interest in the answer: its view is over.
         match request {
-            Request::Propose { path, now_ms, reply } if !reply.is_closed() => {
+            Request::Propose {
+                path,
+                now_ms,
+                reply,
+            } if !reply.is_closed() => {
                 let _ = reply.send(self.propose(&path, now_ms));
             }
-            Request::Verify { path, now_ms, reply } if !reply.is_closed() => {
+            Request::Verify {
+                path,
+                now_ms,
+                reply,
+            } if !reply.is_closed() => {
                 let _ = reply.send(self.execute(&path, now_ms));
             }
             Request::Propose { .. } | Request::Verify { .. } => {}
-            Request::Finalized { block, certificate, done } => {
+            Request::Finalized {
+                block,
+                certificate,
+                done,
+            } => {
                 self.finalize(&block, certificate);
                 let _ = done.send(());
             }
-            Request::Certified { digest, certificate } => {
+            Request::Certified {
+                digest,
+                certificate,
+            } => {
                 let late = self.lineage.lock().certificate(digest, certificate);
                 if let Some(height) = late {
                     self.chain.certified(height, certificate);
@@ -250,8 +273,11 @@ impl Driver {
             let waiting = lineage.take_certificate(digest);
             certificate.or(waiting)
         };
-        self.chain.finalized(block.inner().block().clone(), certificate);
-        self.lineage.lock().finalized(height, digest, certificate.is_some());
+        self.chain
+            .finalized(block.inner().block().clone(), certificate);
+        self.lineage
+            .lock()
+            .finalized(height, digest, certificate.is_some());
         self.shared.progress.lock().delivered = height;
         self.delivered.send_replace(height);
     }

@@ -164,7 +164,11 @@ mod tests {
 
     #[test]
     fn payload_survives_its_encoding() {
-        for payload in [Payload::Heartbeat(Height(7)), Payload::Message(b""), Payload::Message(b"x")] {
+        for payload in [
+            Payload::Heartbeat(Height(7)),
+            Payload::Message(b""),
+            Payload::Message(b"x"),
+        ] {
             assert_eq!(Payload::decode(&payload.encode()), Some(payload));
         }
     }

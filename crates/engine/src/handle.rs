@@ -3,11 +3,7 @@
 //! The engine lives on threads of its own; [`EngineHandle`] is the only way
 //! in. It trusts nothing of its caller but the sizes that it checks.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
 
 use commonware_utils::{
     channel::mpsc,
@@ -96,13 +92,18 @@ pub(crate) struct Shared {
     pub wake: Notify,
     /// The engine is asked to stop.
     pub stop: Notify,
+    /// Renders the runtime's metrics, while there is a runtime.
+    pub metrics: Mutex<Option<Box<dyn Fn() -> String + Send>>>,
 }
 
 impl Shared {
     pub(crate) fn status(&self) -> Status {
         let progress = self.progress.lock();
         let oldest = progress.now_ms.saturating_sub(PEER_SILENCE_MS);
-        let connected = progress.peers.iter().filter(|(_, peer)| peer.heard_ms >= oldest);
+        let connected = progress
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.heard_ms >= oldest);
         let mut status = Status {
             epoch: progress.epoch,
             view: progress.view,
@@ -156,10 +157,15 @@ impl EngineHandle {
         if message.len() > MAX_GOSSIP_BYTES {
             return Err(EngineError::GossipTooLarge(message.len()));
         }
-        self.0.gossip.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => EngineError::GossipBacklog,
-            mpsc::error::TrySendError::Closed(_) => EngineError::Stopped("no reason is known".into()),
-        })
+        self.0
+            .gossip
+            .try_send(message)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EngineError::GossipBacklog,
+                mpsc::error::TrySendError::Closed(_) => {
+                    EngineError::Stopped("no reason is known".into())
+                }
+            })
     }
 
     /// Says that there is work: a leader that waits proposes at once.
@@ -170,6 +176,12 @@ impl EngineHandle {
     /// What the engine is doing now.
     pub fn status(&self) -> Status {
         self.0.shared.status()
+    }
+
+    /// The engine's metrics in Prometheus' text format; empty unless it is running.
+    pub fn metrics(&self) -> String {
+        let render = self.0.shared.metrics.lock();
+        render.as_ref().map(|render| render()).unwrap_or_default()
     }
 
     /// Whether the engine's threads are up.

@@ -167,7 +167,11 @@ pub(crate) fn decode_polynomial(bytes: &[u8]) -> Result<Sharing<MinSig>, KeyErro
 pub(crate) fn decode_share(bytes: &[u8]) -> Result<Share, KeyError> {
     let mut reader = Copying(bytes);
     let share = Share::read(&mut reader).map_err(|_| KeyError::Share)?;
-    if reader.0.is_empty() { Ok(share) } else { Err(KeyError::Share) }
+    if reader.0.is_empty() {
+        Ok(share)
+    } else {
+        Err(KeyError::Share)
+    }
 }
 
 fn group_key(sharing: &Sharing<MinSig>) -> GroupKey {

@@ -35,8 +35,6 @@ mod tcp;
 pub use block::MAX_BLOCK_BYTES;
 pub use certificate::Certificate;
 pub use chain::Chain;
-pub use config::{
-    EngineConfig, GOSSIP_PER_SECOND, MAX_GOSSIP_BYTES, Pacing, Timeouts, Validator,
-};
+pub use config::{EngineConfig, GOSSIP_PER_SECOND, MAX_GOSSIP_BYTES, Pacing, Timeouts, Validator};
 pub use handle::{EngineError, EngineHandle, Status};
 pub use tcp::run;

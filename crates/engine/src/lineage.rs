@@ -81,7 +81,8 @@ impl Lineage {
 
     pub(crate) fn executed(&mut self, block: &Block) {
         if block.header.height > self.delivered {
-            self.executed.insert(block.header.digest(), block.header.height);
+            self.executed
+                .insert(block.header.digest(), block.header.height);
         }
     }
 
@@ -98,8 +99,16 @@ impl Lineage {
     /// Takes a certificate of which the block may not have been delivered yet.
     ///
     /// Returns the height if the block was delivered without a certificate.
-    pub(crate) fn certificate(&mut self, digest: Digest, certificate: Certificate) -> Option<Height> {
-        let found = self.recent.iter_mut().rev().find(|(_, f)| f.digest == digest);
+    pub(crate) fn certificate(
+        &mut self,
+        digest: Digest,
+        certificate: Certificate,
+    ) -> Option<Height> {
+        let found = self
+            .recent
+            .iter_mut()
+            .rev()
+            .find(|(_, f)| f.digest == digest);
         if let Some((height, known)) = found {
             let late = !std::mem::replace(&mut known.certified, true);
             return late.then_some(*height);
@@ -130,7 +139,12 @@ mod tests {
     use crate::block::tests::block;
 
     fn certificate(view: u64) -> Certificate {
-        Certificate { epoch: 0, view, parent_view: view - 1, signature: [0; 48] }
+        Certificate {
+            epoch: 0,
+            view,
+            parent_view: view - 1,
+            signature: [0; 48],
+        }
     }
 
     fn digest(block: &Block) -> Digest {
@@ -141,7 +155,10 @@ mod tests {
     fn executed_block_is_known_until_a_rival_is_final() {
         let mut lineage = Lineage::new(Height(0));
         let (ours, rival) = (block(1, vec![]), block(1, vec![vec![1]]));
-        assert_eq!(lineage.standing(Height(1), digest(&ours)), Standing::Unknown);
+        assert_eq!(
+            lineage.standing(Height(1), digest(&ours)),
+            Standing::Unknown
+        );
         lineage.executed(&ours);
         assert_eq!(lineage.standing(Height(1), digest(&ours)), Standing::Known);
         lineage.finalized(Height(1), digest(&rival), true);
@@ -152,9 +169,15 @@ mod tests {
     #[test]
     fn tip_of_the_chain_is_trusted_without_an_archive() {
         let lineage = Lineage::new(Height(5));
-        assert_eq!(lineage.standing(Height(5), Digest([1; 32])), Standing::Known);
+        assert_eq!(
+            lineage.standing(Height(5), Digest([1; 32])),
+            Standing::Known
+        );
         assert_eq!(lineage.standing(Height(4), Digest([1; 32])), Standing::Dead);
-        assert_eq!(lineage.standing(Height(6), Digest([1; 32])), Standing::Unknown);
+        assert_eq!(
+            lineage.standing(Height(6), Digest([1; 32])),
+            Standing::Unknown
+        );
     }
 
     #[test]
@@ -171,7 +194,10 @@ mod tests {
         let mut lineage = Lineage::new(Height(0));
         let b = block(1, vec![]);
         lineage.finalized(Height(1), digest(&b), false);
-        assert_eq!(lineage.certificate(digest(&b), certificate(3)), Some(Height(1)));
+        assert_eq!(
+            lineage.certificate(digest(&b), certificate(3)),
+            Some(Height(1))
+        );
         assert_eq!(lineage.certificate(digest(&b), certificate(4)), None);
     }
 

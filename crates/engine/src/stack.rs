@@ -6,26 +6,37 @@
 //! chain. It leaves to its caller to make the network and to judge what it
 //! means when an actor ends.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use commonware_broadcast::buffered;
 use commonware_consensus::{
-    Reporters,
+    CertifiableAutomaton, Relay, Reporter, Reporters,
     marshal::{
         self, Start,
         core::Actor as MarshalActor,
         resolver::p2p as backfill,
         standard::{Inline, Standard},
     },
-    simplex::{self, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
-    types::{FixedEpocher, ViewDelta},
+    simplex::{
+        self, ForwardPolicy, SkipBudget, SkipPolicy,
+        elector::RoundRobin,
+        types::{Activity, Context},
+    },
+    types::{Epoch, FixedEpocher, ViewDelta},
 };
 use commonware_cryptography::{
-    Sha256, Signer as _, certificate::ConstantProvider, ed25519::PublicKey,
+    Digested, Digestible as _, Sha256, Signer as _, certificate::ConstantProvider,
+    ed25519::PublicKey, sha256::Digest as EngineDigest,
 };
 use commonware_p2p::{Blocker, Provider, Receiver, Sender, max_message_size};
 use commonware_parallel::Sequential;
-use commonware_runtime::{Clock, Handle, Metrics, Quota, Spawner, Storage};
+use commonware_runtime::{
+    Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef,
+};
 use commonware_utils::{NZU32, NZU64, NZUsize, NonZeroDuration, channel::mpsc};
 use futures::future::select_all;
 use rand_core::CryptoRng;
@@ -49,7 +60,7 @@ const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// than a slow peer takes to ask for them.
 const VIEW_RETENTION: u64 = 128;
 /// Views per section of the cache of unfinalized blocks.
-const VIEWS_PER_SECTION: std::num::NonZeroU64 = NZU64!(64);
+const VIEWS_PER_SECTION: NonZeroU64 = NZU64!(64);
 /// Missing finalized blocks that are fetched at a time.
 const MAX_REPAIR: NonZeroUsize = NZUsize!(32);
 /// Finalized blocks that are handed over before the first is acknowledged.
@@ -60,7 +71,7 @@ const BUFFERED_BLOCKS: usize = 16;
 /// Pause before a request that nobody answered is made again.
 const FETCH_RETRY: Duration = Duration::from_millis(100);
 /// Heights of an epoch while the validators are those of genesis: for ever.
-const EPOCH_LENGTH: std::num::NonZeroU64 = NZU64!(1 << 62);
+const EPOCH_LENGTH: NonZeroU64 = NZU64!(1 << 62);
 
 /// The channels of a validator; the numbers are part of the protocol.
 pub(crate) struct Channels<S, R> {
@@ -70,6 +81,23 @@ pub(crate) struct Channels<S, R> {
     pub backfill: (S, R),
     pub blocks: (S, R),
     pub gossip: (S, R),
+}
+
+/// A validator's place on a network.
+pub(crate) struct Seat<S, R, P, B> {
+    pub channels: Channels<S, R>,
+    /// Tells who the validators are.
+    pub peers: P,
+    /// Disconnects those that misbehave.
+    pub blocker: B,
+}
+
+/// What the rest of the process brings.
+pub(crate) struct Resident {
+    pub chain: Box<dyn Chain>,
+    pub shared: Arc<Shared>,
+    /// Gossip to send.
+    pub outbox: mpsc::Receiver<Vec<u8>>,
 }
 
 /// Number and quota per peer of every channel, in the order of [`Channels`].
@@ -86,14 +114,17 @@ pub(crate) fn channel_quotas() -> [(u64, Quota); 6] {
         (3, quota(NZU32!(2_048), NZU32!(64))),
         (4, quota(NZU32!(512), NZU32!(32))),
         // One more a second for the heartbeat.
-        (5, quota(NZU32!(GOSSIP_PER_SECOND + 1), NZU32!(GOSSIP_PER_SECOND + 1))),
+        (
+            5,
+            quota(NZU32!(GOSSIP_PER_SECOND + 1), NZU32!(GOSSIP_PER_SECOND + 1)),
+        ),
     ]
 }
 
 /// The largest payload that a validator sends on any channel.
 pub(crate) fn largest_payload(participants: u32) -> u32 {
     max_message_size(&[
-        simplex::max_payload_size::<Scheme, commonware_cryptography::sha256::Digest>(participants),
+        simplex::max_payload_size::<Scheme, EngineDigest>(participants),
         marshal::max_payload_size::<Standard<OrderedBlock>, Scheme>(participants, &()),
         gossip::MAX_PAYLOAD_BYTES,
     ])
@@ -128,12 +159,8 @@ pub(crate) async fn start<E, S, R, P, B>(
     context: E,
     setup: &Setup,
     partition: &str,
-    channels: Channels<S, R>,
-    peers: P,
-    blocker: B,
-    mut chain: Box<dyn Chain>,
-    shared: Arc<Shared>,
-    outbox: mpsc::Receiver<Vec<u8>>,
+    seat: Seat<S, R, P, B>,
+    resident: Resident,
 ) -> Result<Stack, String>
 where
     E: Clock + CryptoRng + Spawner + Storage + Metrics,
@@ -142,11 +169,21 @@ where
     P: Provider<PublicKey = PublicKey>,
     B: Blocker<PublicKey = PublicKey>,
 {
-    let committee = &setup.committee;
+    let Seat {
+        channels,
+        peers,
+        blocker,
+    } = seat;
+    let Resident {
+        mut chain,
+        shared,
+        outbox,
+    } = resident;
     let cache = page_cache(setup.storage);
     let genesis = OrderedBlock::new(chain.genesis())
+        .map(anchor)
         .ok_or("the chain's genesis block is too large or commits to other transactions")?;
-    let genesis = anchor(genesis);
+    let genesis_digest = genesis.digest();
     let archives = Archives::open(&context, partition, &cache, setup.storage)
         .await
         .map_err(|error| format!("the archives do not open: {error}"))?;
@@ -154,146 +191,217 @@ where
         .replay(chain.as_mut())
         .await
         .map_err(|error| format!("the archives cannot be read: {error}"))?;
-    {
-        let mut progress = shared.progress.lock();
-        progress.validators = committee.participants.len();
-        progress.epoch = committee.epoch.get();
-    }
+    shared.progress.lock().validators = setup.committee.participants.len();
+    shared.progress.lock().epoch = setup.committee.epoch.get();
 
-    let own_key = setup.signer.public_key();
-    let (buffer_engine, buffer) = buffered::Engine::new(
-        context.child("buffer"),
-        buffered::Config {
-            public_key: own_key.clone(),
-            mailbox_size: MAILBOX,
-            deque_size: BUFFERED_BLOCKS,
-            // Blocks go before gossip, or a flood of it would cost views.
-            priority: true,
-            codec_config: (),
-            peer_provider: peers.clone(),
-            strategy: Sequential,
-        },
-    );
+    let (buffer_engine, buffer) =
+        buffered::Engine::new(context.child("buffer"), buffer_config(setup, peers.clone()));
     let resolver = backfill::init(
         context.child("backfill"),
-        backfill::Config {
-            public_key: own_key,
-            peer_provider: peers,
-            blocker: blocker.clone(),
-            mailbox_size: MAILBOX,
-            fetch_timeout: fetch_timeout(setup),
-            fetch_retry_delay: FETCH_RETRY,
-            priority_requests: true,
-            priority_responses: false,
-        },
+        backfill_config(setup, peers, blocker.clone()),
         channels.backfill,
     );
     let epocher = FixedEpocher::new(EPOCH_LENGTH);
-    let genesis_digest = commonware_cryptography::Digestible::digest(&genesis);
     let (marshal_actor, marshal, _) = MarshalActor::init(
         context.child("marshal"),
         archives.finalizations,
         archives.blocks,
-        marshal::Config {
-            provider: ConstantProvider::new(committee.scheme.clone()),
-            epocher: epocher.clone(),
-            start: Start::Genesis(genesis),
-            partition_prefix: format!("{partition}-marshal"),
-            mailbox_size: MAILBOX,
-            view_retention: ViewDelta::new(VIEW_RETENTION),
-            prunable_items_per_section: VIEWS_PER_SECTION,
-            page_cache: cache.clone(),
-            replay_buffer: REPLAY_BUFFER,
-            key_write_buffer: WRITE_BUFFER,
-            value_write_buffer: WRITE_BUFFER,
-            block_codec_config: (),
-            max_repair: MAX_REPAIR,
-            max_pending_acks: MAX_PENDING_DELIVERIES,
-            strategy: Sequential,
-        },
+        marshal_config(setup, partition, genesis, epocher.clone(), cache.clone()),
     )
     .await;
 
-    let (inbox_sender, inbox) = mpsc::channel(GOSSIP_INBOX);
-    let (updates_sender, updates) = mpsc::unbounded_channel();
     let (driver, mailbox) = Driver::new(chain, lineage, shared.clone());
     let application = Application::new(mailbox.clone(), setup.pacing);
-    let inline = Inline::new(context.child("inline"), application, marshal.clone(), epocher);
+    let inline = Inline::new(
+        context.child("inline"),
+        application,
+        marshal.clone(),
+        epocher,
+    );
+    // Certificates go to the driver first, so that a block meets its own.
+    let reporter = Reporters::from((ActivityReporter(mailbox.clone()), inline.clone()));
     let simplex = simplex::Engine::new(
         context.child("simplex"),
-        simplex::Config {
-            scheme: committee.scheme.clone(),
-            elector: RoundRobin::<Sha256>::default(),
+        simplex_config(
+            setup,
+            partition,
+            inline,
+            reporter,
             blocker,
-            automaton: inline.clone(),
-            relay: inline.clone(),
-            // Certificates go to the driver first, so that a block meets its own.
-            reporter: Reporters::from((ActivityReporter(mailbox.clone()), inline)),
-            track_historical_votes: false,
-            strategy: Sequential,
-            partition: format!("{partition}-simplex-{}", committee.epoch.get()),
-            mailbox_size: MAILBOX,
-            epoch: committee.epoch,
-            floor: simplex::Floor::Genesis(genesis_digest),
-            replay_buffer: REPLAY_BUFFER,
-            write_buffer: WRITE_BUFFER,
-            page_cache: cache,
-            leader_timeout: millis(setup.timeouts.leader_ms),
-            certification_timeout: millis(setup.timeouts.certification_ms),
-            timeout_retry: millis(setup.timeouts.retry_ms),
-            view_retention: ViewDelta::new(VIEW_RETENTION),
-            skip: SkipPolicy::Enabled {
-                timeout: millis(setup.timeouts.skip_ms),
-                budget: SkipBudget::Participants,
-            },
-            fetch_timeout: fetch_timeout(setup),
-            fetch_retry_delay: FETCH_RETRY,
-            forward: ForwardPolicy::SilentVoters,
-        },
+            genesis_digest,
+            cache,
+        ),
     );
 
-    // The chain blocks, so it gets a thread of its own where there are threads.
-    let driver = context
-        .child("driver")
-        .dedicated()
-        .spawn(move |_| driver.run(inbox));
-    let delivery = {
-        let (driver, marshal) = (mailbox.clone(), marshal);
-        context
-            .child("delivery")
-            .spawn(move |_| deliver(driver, marshal, updates))
-    };
-    let gossip_out = {
-        let (sender, shared) = (channels.gossip.0, shared.clone());
-        context
-            .child("gossip_out")
-            .spawn(move |context| gossip::send(context, sender, shared, outbox))
-    };
+    let (inbox_sender, inbox) = mpsc::channel(GOSSIP_INBOX);
     #[cfg(feature = "simulation")]
     let own_inbox = inbox_sender.clone();
-    let gossip_in = {
-        let receiver = channels.gossip.1;
-        context
-            .child("gossip_in")
-            .spawn(move |context| gossip::receive(context, receiver, shared, inbox_sender))
+    let (updates_sender, updates) = mpsc::unbounded_channel();
+    let blocks = BlockReporter {
+        driver: mailbox.clone(),
+        updates: updates_sender,
     };
-    let buffer_task = buffer_engine.start(channels.blocks);
-    let reporter = BlockReporter { driver: mailbox, updates: updates_sender };
-    let marshal_task = marshal_actor.start(reporter, buffer, resolver);
-    let simplex_task = simplex.start(channels.votes, channels.certificates, channels.resolver);
+    let (gossip_sender, gossip_receiver) = channels.gossip;
+    let in_shared = shared.clone();
+    let actors = vec![
+        // The chain blocks, so it gets a thread of its own where there are threads.
+        (
+            "driver",
+            context
+                .child("driver")
+                .dedicated()
+                .spawn(move |_| driver.run(inbox)),
+        ),
+        (
+            "delivery",
+            context
+                .child("delivery")
+                .spawn(move |_| deliver(mailbox, marshal, updates)),
+        ),
+        (
+            "gossip sender",
+            context
+                .child("gossip_out")
+                .spawn(move |context| gossip::send(context, gossip_sender, shared, outbox)),
+        ),
+        (
+            "gossip receiver",
+            context.child("gossip_in").spawn(move |context| {
+                gossip::receive(context, gossip_receiver, in_shared, inbox_sender)
+            }),
+        ),
+        ("block buffer", buffer_engine.start(channels.blocks)),
+        ("marshal", marshal_actor.start(blocks, buffer, resolver)),
+        (
+            "simplex",
+            simplex.start(channels.votes, channels.certificates, channels.resolver),
+        ),
+    ];
     Ok(Stack {
-        actors: vec![
-            ("driver", driver),
-            ("delivery", delivery),
-            ("gossip sender", gossip_out),
-            ("gossip receiver", gossip_in),
-            ("block buffer", buffer_task),
-            ("marshal", marshal_task),
-            ("simplex", simplex_task),
-        ],
+        actors,
         #[cfg(feature = "simulation")]
         inbox: own_inbox,
     })
+}
+
+fn buffer_config<P: Provider<PublicKey = PublicKey>>(
+    setup: &Setup,
+    peer_provider: P,
+) -> buffered::Config<PublicKey, (), P, Sequential> {
+    buffered::Config {
+        public_key: setup.signer.public_key(),
+        mailbox_size: MAILBOX,
+        deque_size: BUFFERED_BLOCKS,
+        // Blocks go before gossip, or a flood of it would cost views.
+        priority: true,
+        codec_config: (),
+        peer_provider,
+        strategy: Sequential,
+    }
+}
+
+fn backfill_config<P, B>(
+    setup: &Setup,
+    peer_provider: P,
+    blocker: B,
+) -> backfill::Config<PublicKey, P, B>
+where
+    P: Provider<PublicKey = PublicKey>,
+    B: Blocker<PublicKey = PublicKey>,
+{
+    backfill::Config {
+        public_key: setup.signer.public_key(),
+        peer_provider,
+        blocker,
+        mailbox_size: MAILBOX,
+        fetch_timeout: fetch_timeout(setup),
+        fetch_retry_delay: FETCH_RETRY,
+        priority_requests: true,
+        priority_responses: false,
+    }
+}
+
+type MarshalConfig = marshal::Config<
+    ConstantProvider<Scheme, Epoch>,
+    FixedEpocher,
+    Sequential,
+    OrderedBlock,
+    Digested<OrderedBlock>,
+>;
+
+fn marshal_config(
+    setup: &Setup,
+    partition: &str,
+    genesis: Digested<OrderedBlock>,
+    epocher: FixedEpocher,
+    page_cache: CacheRef,
+) -> MarshalConfig {
+    marshal::Config {
+        provider: ConstantProvider::new(setup.committee.scheme.clone()),
+        epocher,
+        start: Start::Genesis(genesis),
+        partition_prefix: format!("{partition}-marshal"),
+        mailbox_size: MAILBOX,
+        view_retention: ViewDelta::new(VIEW_RETENTION),
+        prunable_items_per_section: VIEWS_PER_SECTION,
+        page_cache,
+        replay_buffer: REPLAY_BUFFER,
+        key_write_buffer: WRITE_BUFFER,
+        value_write_buffer: WRITE_BUFFER,
+        block_codec_config: (),
+        max_repair: MAX_REPAIR,
+        max_pending_acks: MAX_PENDING_DELIVERIES,
+        strategy: Sequential,
+    }
+}
+
+type SimplexConfig<A, F, B> =
+    simplex::Config<Scheme, RoundRobin<Sha256>, B, EngineDigest, A, A, F, Sequential>;
+
+fn simplex_config<A, F, B>(
+    setup: &Setup,
+    partition: &str,
+    automaton: A,
+    reporter: F,
+    blocker: B,
+    genesis: EngineDigest,
+    page_cache: CacheRef,
+) -> SimplexConfig<A, F, B>
+where
+    A: CertifiableAutomaton<Context = Context<EngineDigest, PublicKey>> + Relay,
+    F: Reporter<Activity = Activity<Scheme, EngineDigest>>,
+    B: Blocker<PublicKey = PublicKey>,
+{
+    let epoch = setup.committee.epoch;
+    simplex::Config {
+        scheme: setup.committee.scheme.clone(),
+        elector: RoundRobin::<Sha256>::default(),
+        blocker,
+        automaton: automaton.clone(),
+        relay: automaton,
+        reporter,
+        track_historical_votes: false,
+        strategy: Sequential,
+        // Votes of one epoch must not be read in another.
+        partition: format!("{partition}-simplex-{}", epoch.get()),
+        mailbox_size: MAILBOX,
+        epoch,
+        floor: simplex::Floor::Genesis(genesis),
+        replay_buffer: REPLAY_BUFFER,
+        write_buffer: WRITE_BUFFER,
+        page_cache,
+        leader_timeout: millis(setup.timeouts.leader_ms),
+        certification_timeout: millis(setup.timeouts.certification_ms),
+        timeout_retry: millis(setup.timeouts.retry_ms),
+        view_retention: ViewDelta::new(VIEW_RETENTION),
+        skip: SkipPolicy::Enabled {
+            timeout: millis(setup.timeouts.skip_ms),
+            budget: SkipBudget::Participants,
+        },
+        fetch_timeout: fetch_timeout(setup),
+        fetch_retry_delay: FETCH_RETRY,
+        forward: ForwardPolicy::SilentVoters,
+    }
 }
 
 fn fetch_timeout(setup: &Setup) -> NonZeroDuration {

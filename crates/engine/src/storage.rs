@@ -9,18 +9,14 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use commonware_consensus::simplex::types::Finalization;
-use commonware_cryptography::{
-    Digested, Digestible as _, certificate::Verifier as _, sha256::Digest as EngineDigest,
-};
+use commonware_cryptography::{Digested, Digestible as _, sha256::Digest as EngineDigest};
 use commonware_runtime::{Clock, Metrics, Storage, Supervisor, buffer::paged};
 use commonware_storage::archive::{self, Archive as _, Identifier, immutable};
 use commonware_utils::{NZU64, NZUsize};
 use tracing::info;
 use wire::{Digest, Height};
 
-use crate::{
-    Certificate, Chain, block::OrderedBlock, certificate::Scheme, lineage::Lineage,
-};
+use crate::{Certificate, Chain, block::OrderedBlock, certificate::Scheme, lineage::Lineage};
 
 /// Bytes of a page on disk.
 const PAGE_BYTES: u32 = 4_096;
@@ -85,22 +81,21 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
         cache: &paged::CacheRef,
         sizes: Sizes,
     ) -> Result<Self, archive::Error> {
+        // A threshold certificate has one size, so its codec takes no limits.
+        let name = format!("{partition}-finalizations");
         let finalizations = immutable::Archive::init(
             context.child("finalizations"),
-            configuration(
-                &format!("{partition}-finalizations"),
-                cache,
-                sizes,
-                Scheme::certificate_codec_config_unbounded(),
-            ),
+            configuration(&name, cache, sizes),
         )
         .await?;
-        let blocks = immutable::Archive::init(
-            context.child("blocks"),
-            configuration(&format!("{partition}-blocks"), cache, sizes, ()),
-        )
-        .await?;
-        Ok(Self { blocks, finalizations })
+        let name = format!("{partition}-blocks");
+        let blocks =
+            immutable::Archive::init(context.child("blocks"), configuration(&name, cache, sizes))
+                .await?;
+        Ok(Self {
+            blocks,
+            finalizations,
+        })
     }
 
     async fn block(&self, height: u64) -> Result<Option<Arc<OrderedBlock>>, archive::Error> {
@@ -146,12 +141,7 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
     }
 }
 
-fn configuration<C>(
-    prefix: &str,
-    cache: &paged::CacheRef,
-    sizes: Sizes,
-    codec_config: C,
-) -> immutable::Config<C> {
+fn configuration(prefix: &str, cache: &paged::CacheRef, sizes: Sizes) -> immutable::Config<()> {
     immutable::Config {
         metadata_partition: format!("{prefix}-metadata"),
         freezer_table_partition: format!("{prefix}-table"),
@@ -165,7 +155,7 @@ fn configuration<C>(
         freezer_value_compression: None,
         ordinal_partition: format!("{prefix}-ordinal"),
         items_per_section: NZU64!(HEIGHTS_PER_SECTION),
-        codec_config,
+        codec_config: (),
         replay_buffer: REPLAY_BUFFER,
         freezer_key_write_buffer: WRITE_BUFFER,
         freezer_value_write_buffer: WRITE_BUFFER,

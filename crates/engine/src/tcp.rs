@@ -12,7 +12,7 @@ use commonware_p2p::{
     AddressableManager as _,
     authenticated::lookup::{self, Network},
 };
-use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_runtime::{Metrics as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
@@ -24,7 +24,7 @@ use crate::{
     Chain, EngineConfig, EngineError, EngineHandle,
     config::{Setup, network_namespace},
     handle::{GOSSIP_BACKLOG, Shared},
-    stack::{self, Channels},
+    stack::{self, Channels, Resident, Seat},
 };
 
 /// How far ahead a peer's clock may be when it connects.
@@ -56,11 +56,22 @@ pub fn run(config: EngineConfig, chain: Box<dyn Chain>) -> Result<EngineHandle, 
     let thread = thread::Builder::new()
         .name("engine".into())
         .spawn(move || {
+            let _release = Release(thread_shared.clone());
             tokio::Runner::new(runtime)
                 .start(|context| main(context, setup, listen, chain, thread_shared, outbox))
         })
         .map_err(EngineError::Thread)?;
     Ok(EngineHandle::new(shared, gossip, thread))
+}
+
+/// Lets go of the runtime however its thread ends: while anything holds it,
+/// the storage directory stays locked.
+struct Release(Arc<Shared>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        *self.0.metrics.lock() = None;
+    }
 }
 
 async fn main(
@@ -76,20 +87,29 @@ async fn main(
     oracle.track(setup.committee.epoch.get(), setup.addresses.clone());
     let [votes, certificates, resolver, backfill, blocks, gossip] =
         stack::channel_quotas().map(|(channel, quota)| network.register(channel, quota));
-    let channels = Channels { votes, certificates, resolver, backfill, blocks, gossip };
-    let mut stack = stack::start(
-        context.child("validator"),
-        &setup,
-        "engine",
+    let channels = Channels {
+        votes,
+        certificates,
+        resolver,
+        backfill,
+        blocks,
+        gossip,
+    };
+    let seat = Seat {
         channels,
-        oracle.clone(),
-        oracle,
+        peers: oracle.clone(),
+        blocker: oracle,
+    };
+    let resident = Resident {
         chain,
-        shared.clone(),
+        shared: shared.clone(),
         outbox,
-    )
-    .await?;
+    };
+    let mut stack =
+        stack::start(context.child("validator"), &setup, "engine", seat, resident).await?;
     stack.push("network", network.start());
+    let metrics = context.child("metrics");
+    *shared.metrics.lock() = Some(Box::new(move || metrics.encode()));
     info!(%listen, circle = %setup.circle.short(), "the engine is running");
     let ended = select! {
         _ = shared.stop.notified() => None,

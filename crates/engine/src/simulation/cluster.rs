@@ -14,19 +14,19 @@ use commonware_consensus::{
 use commonware_cryptography::{Signer as _, ed25519::PublicKey};
 use commonware_p2p::{
     Recipients,
-    simulated::{
-        self, Link, Network, Oracle, SplitForwarder, SplitOrigin, SplitTarget,
-    },
+    simulated::{self, Link, Network, Oracle, SplitForwarder, SplitOrigin, SplitTarget},
 };
 use commonware_parallel::Sequential;
-use commonware_runtime::{Clock as _, Handle, IoBuf, Runner as _, Spawner as _, Supervisor as _, deterministic};
+use commonware_runtime::{
+    Clock as _, Handle, IoBuf, Runner as _, Spawner as _, Supervisor as _, deterministic,
+};
 use commonware_utils::{NZUsize, Probability, TestRng, channel::mpsc, sync::Mutex};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use wire::Digest;
 
 use super::{
     CIRCLE, Disk, Failure, LinkQuality, Outcome, Plan,
-    record::{Record, Recorder},
+    record::{Record, Recorder, fork},
 };
 use crate::{
     Chain, EngineConfig, Validator,
@@ -35,7 +35,7 @@ use crate::{
     config::Setup,
     handle::{GOSSIP_BACKLOG, Shared},
     keys::{development_dealer, public_key},
-    stack::{self, Channels},
+    stack::{self, Channels, Resident, Seat},
 };
 
 type MakeChain<'a> = &'a mut dyn FnMut(usize, Disk) -> Box<dyn Chain>;
@@ -104,7 +104,10 @@ fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
     let dealing = development_dealer(&keys, [0x51; 32]).expect("a plan has some validators");
     let validators: Vec<_> = keys
         .iter()
-        .map(|&key| Validator { key, address: "127.0.0.1:1".into() })
+        .map(|&key| Validator {
+            key,
+            address: "127.0.0.1:1".into(),
+        })
         .collect();
     let mut setups: Vec<_> = (0..plan.validators)
         .map(|index| {
@@ -153,11 +156,7 @@ fn forwarder(sides: Sides) -> impl SplitForwarder<PublicKey> {
 }
 
 impl<'a> Conductor<'a> {
-    async fn new(
-        context: deterministic::Context,
-        plan: &'a Plan,
-        setups: Vec<Arc<Setup>>,
-    ) -> Self {
+    async fn new(context: deterministic::Context, plan: &'a Plan, setups: Vec<Arc<Setup>>) -> Self {
         let keys: Vec<_> = setups[..plan.validators]
             .iter()
             .map(|setup| setup.signer.public_key())
@@ -186,7 +185,11 @@ impl<'a> Conductor<'a> {
             })
             .collect();
         let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x71D3);
-        let targets = [SplitTarget::Primary, SplitTarget::Secondary, SplitTarget::Both];
+        let targets = [
+            SplitTarget::Primary,
+            SplitTarget::Secondary,
+            SplitTarget::Both,
+        ];
         let sides = (0..plan.validators)
             .filter(|index| Some(*index) != plan.equivocator)
             .map(|index| (keys[index].clone(), targets[rng.random_range(0..3)]))
@@ -210,7 +213,9 @@ impl<'a> Conductor<'a> {
             self.up(member, make_chain).await;
         }
         for (at_ms, event) in self.timeline() {
-            self.context.sleep_until(start + Duration::from_millis(at_ms)).await;
+            self.context
+                .sleep_until(start + Duration::from_millis(at_ms))
+                .await;
             match event {
                 Event::Down(member) => self.down(member).await,
                 Event::Up(member) => self.up(member, make_chain).await,
@@ -224,15 +229,29 @@ impl<'a> Conductor<'a> {
             }
         }
         let height_after_chaos = self.heights().into_values().max().unwrap_or(0);
-        self.wait_for(height_after_chaos + self.plan.heights_after).await?;
-        let certificates = self.judge()?;
-        let simulated = self.context.current().duration_since(start).unwrap_or_default();
+        self.wait_for(height_after_chaos + self.plan.heights_after)
+            .await?;
+        self.promises()?;
+        let finalized = self.finalized();
+        if let Some((height, one, other)) = fork(&finalized) {
+            let plan = Box::new(self.plan.clone());
+            return Err(Failure::Fork {
+                height,
+                one,
+                other,
+                plan,
+            });
+        }
+        let certificates = self.certificates(&finalized)?;
+        let simulated = self
+            .context
+            .current()
+            .duration_since(start)
+            .unwrap_or_default();
         Ok(Outcome {
-            finalized: self
-                .honest()
-                .map(|index| (index, self.members[index].record.lock().finalized.clone()))
-                .collect(),
+            finalized,
             certificates,
+            equivocations: self.equivocations(),
             height_after_chaos,
             simulated_ms: simulated.as_millis() as u64,
             audit: self.context.auditor().state(),
@@ -269,7 +288,10 @@ impl<'a> Conductor<'a> {
         self.honest()
             .map(|index| {
                 let record = self.members[index].record.lock();
-                (index, record.finalized.keys().next_back().copied().unwrap_or(0))
+                (
+                    index,
+                    record.finalized.keys().next_back().copied().unwrap_or(0),
+                )
             })
             .collect()
     }
@@ -278,7 +300,11 @@ impl<'a> Conductor<'a> {
     async fn up(&mut self, index: usize, make_chain: MakeChain<'_>) {
         let is_equivocator = self.plan.equivocator == Some(index);
         let control = self.oracle.control(self.keys[index].clone());
-        let sides = if is_equivocator { self.sides.clone() } else { Sides::default() };
+        let sides = if is_equivocator {
+            self.sides.clone()
+        } else {
+            Sides::default()
+        };
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for (channel, quota) in stack::channel_quotas() {
             let (sender, receiver) = control
@@ -287,7 +313,10 @@ impl<'a> Conductor<'a> {
                 .expect("the simulated network runs for the whole run");
             let (one, two) = sender.split_with(forwarder(sides.clone()));
             let router_sides = sides.clone();
-            let context = self.context.child("split").with_attribute("validator", index);
+            let context = self
+                .context
+                .child("split")
+                .with_attribute("validator", index);
             let (one_in, two_in) = receiver.split_with(context, move |(from, _)| {
                 let side = router_sides.iter().find(|(key, _)| key == from);
                 side.map_or(SplitTarget::Primary, |(_, target)| *target)
@@ -313,9 +342,19 @@ impl<'a> Conductor<'a> {
     {
         let channels: [(S, R); 6] = channels.try_into().ok().expect("there are six channels");
         let [votes, certificates, resolver, backfill, blocks, gossip] = channels;
-        let channels = Channels { votes, certificates, resolver, backfill, blocks, gossip };
-        let control = self.oracle.control(self.keys[index].clone());
-        let peers = self.oracle.manager();
+        let channels = Channels {
+            votes,
+            certificates,
+            resolver,
+            backfill,
+            blocks,
+            gossip,
+        };
+        let seat = Seat {
+            channels,
+            peers: self.oracle.manager(),
+            blocker: self.oracle.control(self.keys[index].clone()),
+        };
         let this = &mut self.members[member];
         let chain = make_chain(member, this.disk.clone());
         let chain = Box::new(Recorder::new(chain, this.record.clone()));
@@ -329,11 +368,14 @@ impl<'a> Conductor<'a> {
             .with_attribute("member", member)
             .spawn(move |context| async move {
                 let shared = Arc::new(Shared::default());
-                let mut stack = stack::start(
-                    context, &setup, &partition, channels, peers, control, chain, shared, outgoing,
-                )
-                .await
-                .expect("a simulated validator starts");
+                let resident = Resident {
+                    chain,
+                    shared,
+                    outbox: outgoing,
+                };
+                let mut stack = stack::start(context, &setup, &partition, seat, resident)
+                    .await
+                    .expect("a simulated validator starts");
                 let inbox = stack.inbox.clone();
                 let submit = async {
                     while let Some(message) = own.recv().await {
@@ -346,7 +388,11 @@ impl<'a> Conductor<'a> {
                     _ = submit => {},
                 }
             });
-        this.life = Some(Life { task, outbox, own_inbox });
+        this.life = Some(Life {
+            task,
+            outbox,
+            own_inbox,
+        });
     }
 
     /// Drops all tasks of a validator; unsynced writes are lost.
@@ -392,7 +438,10 @@ impl<'a> Conductor<'a> {
                 // Absent links are no error here: the state is set, not changed.
                 let _ = self.oracle.remove_link(from.clone(), to.clone()).await;
                 if cuts == 0 {
-                    let _ = self.oracle.add_link(from.clone(), to.clone(), link.clone()).await;
+                    let _ = self
+                        .oracle
+                        .add_link(from.clone(), to.clone(), link.clone())
+                        .await;
                 }
             }
         }
@@ -429,26 +478,44 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
-    /// Compares what honest validators finalized and verifies certificates.
-    fn judge(&self) -> Result<BTreeMap<u64, crate::Certificate>, Failure> {
-        self.promises()?;
-        let mut agreed: BTreeMap<u64, (usize, Digest)> = BTreeMap::new();
+    fn finalized(&self) -> BTreeMap<usize, BTreeMap<u64, Digest>> {
+        self.honest()
+            .map(|index| (index, self.members[index].record.lock().finalized.clone()))
+            .collect()
+    }
+
+    /// Parents on which the equivocator's halves proposed different blocks.
+    fn equivocations(&self) -> usize {
+        let Some(index) = self.plan.equivocator else {
+            return 0;
+        };
+        let one = self.members[index].record.lock();
+        let other = self.members[self.plan.validators].record.lock();
+        let differs = |(parent, block): (&Digest, &Digest)| {
+            other
+                .proposed
+                .get(parent)
+                .is_some_and(|rival| rival != block)
+        };
+        one.proposed
+            .iter()
+            .filter(|proposal| differs(*proposal))
+            .count()
+    }
+
+    /// Honest validators' certificates, each verified.
+    fn certificates(
+        &self,
+        finalized: &BTreeMap<usize, BTreeMap<u64, Digest>>,
+    ) -> Result<BTreeMap<u64, crate::Certificate>, Failure> {
         let mut verified = BTreeMap::new();
-        for other in self.honest() {
-            let record = self.members[other].record.lock();
-            for (&height, digest) in &record.finalized {
-                let (one, first) = *agreed.entry(height).or_insert((other, *digest));
-                if first != *digest {
-                    let plan = Box::new(self.plan.clone());
-                    return Err(Failure::Fork { height, one, other, plan });
-                }
-            }
-            for (&height, certificate) in &record.certificates {
+        for index in self.honest() {
+            for (&height, certificate) in &self.members[index].record.lock().certificates {
                 if verified.get(&height) == Some(certificate) {
                     continue;
                 }
-                let digest = agreed.get(&height).map(|(_, digest)| *digest);
-                if !digest.is_some_and(|digest| self.verifies(certificate, digest)) {
+                let digest = finalized[&index].get(&height);
+                if !digest.is_some_and(|digest| self.verifies(certificate, *digest)) {
                     let plan = Box::new(self.plan.clone());
                     return Err(Failure::Certificate { height, plan });
                 }
@@ -470,7 +537,10 @@ impl<'a> Conductor<'a> {
         let Ok(signature) = DecodeExt::decode(certificate.signature.to_vec()) else {
             return false;
         };
-        let finalization = Finalization::<Scheme, _> { proposal, certificate: signature };
+        let finalization = Finalization::<Scheme, _> {
+            proposal,
+            certificate: signature,
+        };
         finalization.verify(&mut TestRng::new(self.plan.seed), &verifier, &Sequential)
     }
 }

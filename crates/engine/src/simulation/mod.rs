@@ -19,7 +19,7 @@ use std::{
 use commonware_utils::sync::Mutex;
 use wire::{CircleId, Digest};
 
-use crate::{Chain, Certificate};
+use crate::{Certificate, Chain};
 
 pub use plan::{Crash, LinkQuality, Partition, Plan, Submission};
 
@@ -46,7 +46,10 @@ impl Disk {
     /// All keys and values, in the order of the keys.
     pub fn entries(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let entries = self.0.lock();
-        entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        entries
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -57,6 +60,8 @@ pub struct Outcome {
     pub finalized: BTreeMap<usize, BTreeMap<u64, Digest>>,
     /// Certificates by height, from whoever had one; all were verified.
     pub certificates: BTreeMap<u64, Certificate>,
+    /// Parents on which the equivocator's halves proposed different blocks.
+    pub equivocations: usize,
     /// The highest height when the chaos ended.
     pub height_after_chaos: u64,
     /// How long the run took, by the simulated clock.

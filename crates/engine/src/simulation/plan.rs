@@ -143,15 +143,25 @@ impl Plan {
                     && other.at_ms <= at_ms + down_ms
             };
             if Some(validator) != equivocator && !crashes.iter().any(overlaps) {
-                crashes.push(Crash { at_ms, validator, down_ms });
+                crashes.push(Crash {
+                    at_ms,
+                    validator,
+                    down_ms,
+                });
             }
         }
         let partitions = (0..rng.random_range(0..3))
             .map(|_| {
                 let at_ms = rng.random_range(0..chaos_ms - 500);
-                let side = (0..validators).filter(|_| rng.random_range(0..2) == 0).collect();
+                let side = (0..validators)
+                    .filter(|_| rng.random_range(0..2) == 0)
+                    .collect();
                 let for_ms = rng.random_range(100..chaos_ms - at_ms);
-                Partition { at_ms, for_ms, side }
+                Partition {
+                    at_ms,
+                    for_ms,
+                    side,
+                }
             })
             .collect();
         let submissions = (0..30u64)

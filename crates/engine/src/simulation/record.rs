@@ -21,6 +21,8 @@ pub(super) struct Record {
     pub finalized: BTreeMap<u64, Digest>,
     /// Certificates by height.
     pub certificates: BTreeMap<u64, Certificate>,
+    /// The block that was proposed on each parent, the last if several were.
+    pub proposed: BTreeMap<Digest, Digest>,
     /// Promises that were broken.
     pub broken: Vec<String>,
 }
@@ -40,13 +42,21 @@ impl Recorder {
         let delivered = chain.durable_height().0;
         let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
         shown.extend(record.lock().finalized.get(&delivered).copied());
-        Self { chain, record, delivered, shown }
+        Self {
+            chain,
+            record,
+            delivered,
+            shown,
+        }
     }
 
     fn demand(&self, kept: bool, promise: &str, block: &Block) {
         if !kept {
             let height = block.header.height.0;
-            self.record.lock().broken.push(format!("{promise} (height {height})"));
+            self.record
+                .lock()
+                .broken
+                .push(format!("{promise} (height {height})"));
         }
     }
 
@@ -70,6 +80,8 @@ impl Chain for Recorder {
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
         self.demand_parent(parent);
         let block = self.chain.propose(parent, now_ms)?;
+        let (on, digest) = (parent.header.digest(), block.header.digest());
+        self.record.lock().proposed.insert(on, digest);
         self.shown.insert(block.header.digest());
         Some(block)
     }
@@ -95,14 +107,21 @@ impl Chain for Recorder {
             let mut record = self.record.lock();
             let before = record.finalized.insert(height, digest);
             if before.is_some_and(|before| before != digest) {
-                record.broken.push(format!("a finalized block is for ever (height {height})"));
+                record
+                    .broken
+                    .push(format!("a finalized block is for ever (height {height})"));
             }
-            record.certificates.extend(certificate.map(|certificate| (height, certificate)));
+            record
+                .certificates
+                .extend(certificate.map(|certificate| (height, certificate)));
         }
         self.chain.finalized(block, certificate);
         let durable = self.chain.durable_height().0;
         if durable < height {
-            self.record.lock().broken.push(format!("the chain keeps what is final ({height})"));
+            self.record
+                .lock()
+                .broken
+                .push(format!("the chain keeps what is final ({height})"));
         }
         self.shown.insert(digest);
     }
@@ -110,7 +129,10 @@ impl Chain for Recorder {
     fn certified(&mut self, height: Height, certificate: Certificate) {
         let mut record = self.record.lock();
         if height.0 > self.delivered {
-            record.broken.push(format!("certificates are for delivered blocks ({})", height.0));
+            record.broken.push(format!(
+                "certificates are for delivered blocks ({})",
+                height.0
+            ));
         }
         record.certificates.insert(height.0, certificate);
         drop(record);
@@ -123,5 +145,37 @@ impl Chain for Recorder {
 
     fn has_work(&self) -> bool {
         self.chain.has_work()
+    }
+}
+
+/// A height at which two validators differ, with the two, if there is one.
+pub(super) fn fork(
+    finalized: &BTreeMap<usize, BTreeMap<u64, Digest>>,
+) -> Option<(u64, usize, usize)> {
+    let mut agreed: BTreeMap<u64, (usize, Digest)> = BTreeMap::new();
+    for (&other, blocks) in finalized {
+        for (&height, digest) in blocks {
+            let (one, first) = *agreed.entry(height).or_insert((other, *digest));
+            if first != *digest {
+                return Some((height, one, other));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fork_is_found_and_a_prefix_is_none() {
+        let long = BTreeMap::from([(1, Digest([1; 32])), (2, Digest([2; 32]))]);
+        let prefix = BTreeMap::from([(1, Digest([1; 32]))]);
+        let forked = BTreeMap::from([(1, Digest([1; 32])), (2, Digest([3; 32]))]);
+        let mut all = BTreeMap::from([(0, long), (1, prefix)]);
+        assert_eq!(fork(&all), None);
+        all.insert(2, forked);
+        assert_eq!(fork(&all), Some((2, 0, 2)));
     }
 }

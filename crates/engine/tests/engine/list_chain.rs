@@ -75,9 +75,15 @@ impl ListChain {
     fn append(&mut self, block: &Block) {
         assert_eq!(block.header.parent, self.tip.digest(), "blocks link");
         self.root = root(self.root, &block.transactions);
-        assert_eq!(block.header.state_root, self.root, "the list is the agreed one");
+        assert_eq!(
+            block.header.state_root, self.root,
+            "the list is the agreed one"
+        );
         for command in &block.transactions {
-            assert!(self.listed.insert(command.clone()), "no command comes twice");
+            assert!(
+                self.listed.insert(command.clone()),
+                "no command comes twice"
+            );
             self.pool.0.lock().unwrap().remove(command);
         }
         self.tip = block.header;
@@ -144,7 +150,9 @@ pub fn genesis(circle: CircleId) -> Block {
 }
 
 fn root(before: Digest, commands: &[Vec<u8>]) -> Digest {
-    commands.iter().fold(before, |root, command| Digest::of(&[&root.0, command]))
+    commands
+        .iter()
+        .fold(before, |root, command| Digest::of(&[&root.0, command]))
 }
 
 impl Chain for ListChain {
@@ -210,7 +218,10 @@ impl Chain for ListChain {
     }
 
     fn certified(&mut self, height: Height, certificate: Certificate) {
-        self.certificates.lock().unwrap().insert(height.0, certificate);
+        self.certificates
+            .lock()
+            .unwrap()
+            .insert(height.0, certificate);
     }
 
     fn gossip(&mut self, _from: PeerKey, message: Vec<u8>) {

@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 
 use engine::{
-    Certificate,
-    simulation::{CIRCLE, Crash, Disk, Outcome, Plan, simulate},
+    Certificate, Chain,
+    keys::PeerKey,
+    simulation::{CIRCLE, Crash, Disk, Failure, Outcome, Plan, simulate},
 };
-use wire::Block;
+use wire::{Block, Height};
 
 use crate::list_chain::{ListChain, Log, Pool};
 
@@ -20,7 +21,10 @@ struct DiskLog(Disk);
 impl Log for DiskLog {
     fn load(&mut self) -> Vec<Block> {
         let entries = self.0.entries();
-        entries.iter().map(|(_, block)| borsh::from_slice(block).unwrap()).collect()
+        entries
+            .iter()
+            .map(|(_, block)| borsh::from_slice(block).unwrap())
+            .collect()
     }
 
     fn append(&mut self, block: &Block, _: Option<Certificate>) {
@@ -41,19 +45,29 @@ fn run(plan: &Plan) -> (Outcome, BTreeSet<Vec<u8>>) {
     let outcome = outcome.unwrap_or_else(|failure| panic!("seed {}: {failure}", plan.seed));
     let honest = *outcome.finalized.keys().next().unwrap();
     let blocks = DiskLog(disks[&honest].clone()).load();
-    let listed = blocks.into_iter().flat_map(|block| block.transactions).collect();
+    let listed = blocks
+        .into_iter()
+        .flat_map(|block| block.transactions)
+        .collect();
     (outcome, listed)
 }
 
 fn lowest(outcome: &Outcome) -> u64 {
-    let heights = outcome.finalized.values().map(|f| *f.keys().next_back().unwrap());
+    let heights = outcome
+        .finalized
+        .values()
+        .map(|f| *f.keys().next_back().unwrap());
     heights.min().unwrap()
 }
 
 #[test]
 fn calm_network_finalizes_everything_that_is_submitted() {
     let mut plan = Plan::random(1);
-    plan = Plan { submissions: plan.submissions, chaos_ms: 6_000, ..Plan::calm(1, 4) };
+    plan = Plan {
+        submissions: plan.submissions,
+        chaos_ms: 6_000,
+        ..Plan::calm(1, 4)
+    };
     let (outcome, listed) = run(&plan);
     let submitted: BTreeSet<_> = plan.submissions.iter().map(|s| s.message.clone()).collect();
     assert_eq!(listed, submitted);
@@ -66,7 +80,10 @@ fn calm_network_finalizes_everything_that_is_submitted() {
 fn same_plan_gives_the_same_run() {
     let plan = Plan::random(3);
     assert_eq!(run(&plan), run(&plan));
-    let other = Plan { seed: 4, ..plan.clone() };
+    let other = Plan {
+        seed: 4,
+        ..plan.clone()
+    };
     assert_ne!(run(&plan).0.audit, run(&other).0.audit);
 }
 
@@ -74,7 +91,11 @@ fn same_plan_gives_the_same_run() {
 fn validator_that_was_down_for_long_catches_up_from_its_peers() {
     let plan = Plan {
         chaos_ms: 12_000,
-        crashes: vec![Crash { at_ms: 500, validator: 2, down_ms: 11_000 }],
+        crashes: vec![Crash {
+            at_ms: 500,
+            validator: 2,
+            down_ms: 11_000,
+        }],
         ..Plan::calm(7, 4)
     };
     let (outcome, _) = run(&plan);
@@ -83,7 +104,11 @@ fn validator_that_was_down_for_long_catches_up_from_its_peers() {
 
 #[test]
 fn all_validators_crashing_at_once_lose_nothing_final() {
-    let crash = |validator| Crash { at_ms: 2_000, validator, down_ms: 500 };
+    let crash = |validator| Crash {
+        at_ms: 2_000,
+        validator,
+        down_ms: 500,
+    };
     let plan = Plan {
         chaos_ms: 3_000,
         crashes: (0..4).map(crash).collect(),
@@ -96,7 +121,11 @@ fn all_validators_crashing_at_once_lose_nothing_final() {
 fn chain_that_lost_its_store_is_replayed_from_the_archive() {
     let plan = Plan {
         chaos_ms: 3_000,
-        crashes: vec![Crash { at_ms: 2_000, validator: 1, down_ms: 200 }],
+        crashes: vec![Crash {
+            at_ms: 2_000,
+            validator: 1,
+            down_ms: 200,
+        }],
         ..Plan::calm(9, 4)
     };
     let mut lives = 0;
@@ -104,14 +133,111 @@ fn chain_that_lost_its_store_is_replayed_from_the_archive() {
         // Every life of validator 1 starts with an empty store.
         let disk = if index == 1 { Disk::default() } else { disk };
         lives += u32::from(index == 1);
-        Box::new(ListChain::new(CIRCLE, Box::new(DiskLog(disk)), Pool::default()))
+        Box::new(ListChain::new(
+            CIRCLE,
+            Box::new(DiskLog(disk)),
+            Pool::default(),
+        ))
     });
     // The recorder demands height 1 next, and the list's roots must link.
     outcome.unwrap();
     assert_eq!(lives, 2);
 }
 
+/// A list chain with one fault.
+struct Faulty {
+    chain: ListChain,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// Says that what is final is not durable.
+    Forgets,
+    /// Panics on the third block.
+    Panics,
+    /// Refuses every block of others.
+    Refuses,
+}
+
+impl Chain for Faulty {
+    fn genesis(&self) -> Block {
+        self.chain.genesis()
+    }
+
+    fn durable_height(&self) -> Height {
+        match self.fault {
+            Fault::Forgets => Height(0),
+            _ => self.chain.durable_height(),
+        }
+    }
+
+    fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
+        self.chain.propose(parent, now_ms)
+    }
+
+    fn verify(&mut self, parent: &Block, block: &Block, now_ms: u64) -> bool {
+        self.fault != Fault::Refuses && self.chain.verify(parent, block, now_ms)
+    }
+
+    fn finalized(&mut self, block: Block, certificate: Option<Certificate>) {
+        let panics = self.fault == Fault::Panics && block.header.height == Height(3);
+        assert!(!panics, "the third block is too much");
+        self.chain.finalized(block, certificate);
+    }
+
+    fn certified(&mut self, height: Height, certificate: Certificate) {
+        self.chain.certified(height, certificate);
+    }
+
+    fn gossip(&mut self, from: PeerKey, message: Vec<u8>) {
+        self.chain.gossip(from, message);
+    }
+
+    fn has_work(&self) -> bool {
+        self.chain.has_work()
+    }
+}
+
+fn run_with_fault(fault: Fault) -> Failure {
+    let plan = Plan {
+        patience_ms: 5_000,
+        ..Plan::calm(11, 4)
+    };
+    let outcome = simulate(&plan, |_, disk| {
+        let chain = ListChain::new(CIRCLE, Box::new(DiskLog(disk)), Pool::default());
+        Box::new(Faulty { chain, fault })
+    });
+    outcome.expect_err("the fault is found")
+}
+
+#[test]
+fn checkers_find_a_chain_that_forgets() {
+    assert!(matches!(
+        run_with_fault(Fault::Forgets),
+        Failure::Promise { .. }
+    ));
+}
+
+#[test]
+fn checkers_find_a_chain_that_panics() {
+    let Failure::Panic { reason, plan } = run_with_fault(Fault::Panics) else {
+        panic!("a panic is told as such");
+    };
+    assert!(reason.contains("the third block is too much"));
+    assert_eq!(plan.seed, 11);
+}
+
+#[test]
+fn checkers_find_a_circle_that_stands_still() {
+    assert!(matches!(
+        run_with_fault(Fault::Refuses),
+        Failure::Stalled { .. }
+    ));
+}
+
 fn batch(seeds: std::ops::Range<u64>) {
+    let (mut equivocators, mut equivocations) = (0, 0);
     for seed in seeds {
         let plan = Plan::random(seed);
         let (outcome, _) = run(&plan);
@@ -126,13 +252,21 @@ fn batch(seeds: std::ops::Range<u64>) {
             outcome.certificates.len(),
             outcome.simulated_ms,
         );
+        equivocators += u32::from(plan.equivocator.is_some());
+        equivocations += outcome.equivocations;
     }
+    // An equivocator that never equivocates would prove nothing.
+    assert!(equivocators < 5 || equivocations > 0);
+    println!("{equivocations} equivocations by {equivocators} equivocators");
 }
 
 #[test]
 #[ignore = "repeats the seed in SIMULATION_SEED, named by a failure"]
 fn one_seed() {
-    let seed = std::env::var("SIMULATION_SEED").expect("a seed is given").parse().unwrap();
+    let seed = std::env::var("SIMULATION_SEED")
+        .expect("a seed is given")
+        .parse()
+        .unwrap();
     batch(seed..seed + 1);
 }
 

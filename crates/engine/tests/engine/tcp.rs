@@ -41,7 +41,11 @@ struct FileLog(File);
 
 impl FileLog {
     fn open(path: &Path) -> Self {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path);
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path);
         Self(file.unwrap())
     }
 }
@@ -54,7 +58,9 @@ impl Log for FileLog {
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
             let length = u32::from_le_bytes(*length) as usize;
             // A torn record at the end was never acknowledged.
-            let Some(block) = tail.get(..length) else { break };
+            let Some(block) = tail.get(..length) else {
+                break;
+            };
             blocks.push(borsh::from_slice(block).unwrap());
             rest = &tail[length..];
         }
@@ -70,7 +76,13 @@ impl Log for FileLog {
         self.0.sync_data().unwrap();
         let commands: Vec<_> = block.transactions.iter().map(hex::encode).collect();
         let certificate = certificate.map(|c| {
-            format!("{}:{}:{}:{}", c.epoch, c.view, c.parent_view, hex::encode(c.signature))
+            format!(
+                "{}:{}:{}:{}",
+                c.epoch,
+                c.view,
+                c.parent_view,
+                hex::encode(c.signature)
+            )
         });
         // Above the test harness' own output, which other lines may be.
         println!(
@@ -86,7 +98,10 @@ impl Log for FileLog {
 #[test]
 #[ignore = "a validator of the other tests in this file; they start it"]
 fn validator_process() {
-    let index: usize = env::var("VALIDATOR_INDEX").expect("started by a test").parse().unwrap();
+    let index: usize = env::var("VALIDATOR_INDEX")
+        .expect("started by a test")
+        .parse()
+        .unwrap();
     let directory = PathBuf::from(env::var("VALIDATOR_DIRECTORY").unwrap());
     let ports: Vec<u16> = env::var("VALIDATOR_PORTS")
         .unwrap()
@@ -99,7 +114,10 @@ fn validator_process() {
     let validators = keys
         .iter()
         .zip(&ports)
-        .map(|(&key, &port)| Validator { key, address: address(port).to_string() })
+        .map(|(&key, &port)| Validator {
+            key,
+            address: address(port).to_string(),
+        })
         .collect();
     let config = EngineConfig::new(
         CIRCLE,
@@ -142,8 +160,16 @@ fn validator_process() {
 
 /// What a validator said, and when.
 enum Event {
-    Final { height: u64, digest: String, certificate: Option<Certificate>, commands: Vec<Vec<u8>> },
-    Status { connected: usize, height: u64 },
+    Final {
+        height: u64,
+        digest: String,
+        certificate: Option<Certificate>,
+        commands: Vec<Vec<u8>>,
+    },
+    Status {
+        connected: usize,
+        height: u64,
+    },
     Stopped,
 }
 
@@ -159,7 +185,9 @@ fn parse(line: &str) -> Option<Event> {
                 height,
                 digest,
                 certificate: parse_certificate(certificate),
-                commands: commands.map(|command| hex::decode(command).unwrap()).collect(),
+                commands: commands
+                    .map(|command| hex::decode(command).unwrap())
+                    .collect(),
             })
         }
         "status" => Some(Event::Status {
@@ -176,7 +204,12 @@ fn parse_certificate(text: &str) -> Option<Certificate> {
     let mut number = || words.next()?.parse().ok();
     let (epoch, view, parent_view) = (number()?, number()?, number()?);
     let signature = hex::decode(words.next()?).ok()?.try_into().ok()?;
-    Some(Certificate { epoch, view, parent_view, signature })
+    Some(Certificate {
+        epoch,
+        view,
+        parent_view,
+        signature,
+    })
 }
 
 struct Process {
@@ -204,10 +237,13 @@ struct Circle {
 impl Circle {
     fn start() -> Self {
         // Reserved until all are known, so that no two are the same.
-        let listeners: Vec<_> =
-            (0..VALIDATORS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<_> =
-            listeners.iter().map(|l| l.local_addr().unwrap().port().to_string()).collect();
+        let listeners: Vec<_> = (0..VALIDATORS)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let ports: Vec<_> = listeners
+            .iter()
+            .map(|l| l.local_addr().unwrap().port().to_string())
+            .collect();
         drop(listeners);
         let (sender, events) = mpsc::channel();
         let mut circle = Self {
@@ -233,7 +269,12 @@ impl Circle {
         let directory = self.directory.path().join(index.to_string());
         std::fs::create_dir_all(&directory).unwrap();
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "tcp::validator_process", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "tcp::validator_process",
+                "--ignored",
+                "--nocapture",
+            ])
             .env("VALIDATOR_INDEX", index.to_string())
             .env("VALIDATOR_DIRECTORY", directory)
             .env("VALIDATOR_PORTS", &self.ports)
@@ -275,7 +316,12 @@ impl Circle {
                 panic!("waited in vain until {what}; heights {:?}", self.heights);
             };
             match event {
-                Event::Final { height, digest, certificate, commands } => {
+                Event::Final {
+                    height,
+                    digest,
+                    certificate,
+                    commands,
+                } => {
                     let agreed = self.agreed.entry(height).or_insert_with(|| digest.clone());
                     assert_eq!(*agreed, digest, "validator {index} forked at {height}");
                     self.heights[index] = self.heights[index].max(height);
@@ -303,7 +349,8 @@ impl Circle {
         self.tell(to, &format!("submit {}", hex::encode(command)));
         let at = at.to_vec();
         self.until("a command is final", |circle| {
-            at.iter().all(|index| circle.seen.contains_key(&(*index, command.to_vec())))
+            at.iter()
+                .all(|index| circle.seen.contains_key(&(*index, command.to_vec())))
         });
         self.seen[&(to, command.to_vec())] - start
     }
@@ -337,7 +384,9 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 #[test]
 fn four_processes_order_commands_and_survive_a_kill() {
     let mut circle = Circle::start();
-    circle.until("all validators have finalized a block", |c| c.heights.iter().all(|h| *h > 0));
+    circle.until("all validators have finalized a block", |c| {
+        c.heights.iter().all(|h| *h > 0)
+    });
 
     let mut healthy: Vec<_> = (0..40u32)
         .map(|i| circle.submit(i as usize % VALIDATORS, &i.to_be_bytes(), &[0, 1, 2, 3]))
@@ -351,7 +400,9 @@ fn four_processes_order_commands_and_survive_a_kill() {
         circle.tell(index, "status");
     }
     circle.until("everybody hears from everybody", |c| {
-        c.connected.iter().all(|connected| *connected == VALIDATORS - 1)
+        c.connected
+            .iter()
+            .all(|connected| *connected == VALIDATORS - 1)
     });
 
     circle.kill(3);
@@ -363,14 +414,23 @@ fn four_processes_order_commands_and_survive_a_kill() {
         "submit to final, 3 of 4 up: p50 {:?}, worst {worst:?}",
         percentile(&mut degraded, 50)
     );
-    assert!(worst < Duration::from_secs(10), "a dead validator costs {worst:?}");
+    assert!(
+        worst < Duration::from_secs(10),
+        "a dead validator costs {worst:?}"
+    );
 
     let (behind, target) = (circle.heights[3], circle.heights[0]);
     assert!(target > behind);
     let restart = Instant::now();
     circle.launch(3);
-    circle.until("the killed validator has caught up", |c| c.heights[3] >= target);
-    println!("restart to caught up ({} blocks): {:?}", target - behind, restart.elapsed());
+    circle.until("the killed validator has caught up", |c| {
+        c.heights[3] >= target
+    });
+    println!(
+        "restart to caught up ({} blocks): {:?}",
+        target - behind,
+        restart.elapsed()
+    );
     let back = circle.submit(3, b"back", &[0, 1, 2, 3]);
     println!("submit to final at the one that came back: {back:?}");
 
