@@ -1,0 +1,33 @@
+//! The client of a circle: proven reads, transactions, events, keys, wallets,
+//! object storage, and the user's side of a confidential run.
+//!
+//! It trusts the circle's key and nothing else: no node, no store, no
+//! provider. It reads no terminal and no environment and prints nothing; a
+//! caller hands it everything and hears of every step.
+
+pub mod account;
+pub mod agent;
+mod error;
+mod events;
+pub mod keyfile;
+mod ledger;
+pub mod payload;
+mod protected;
+pub mod run;
+mod sealed_file;
+pub mod storage;
+mod transport;
+pub mod wallet;
+
+pub use age::secrecy::SecretString;
+pub use error::{ApiError, ClientError};
+pub use events::{BlockEvents, EventStream, LedgerEvent};
+pub use handshake::{BundleFile, LogRecord, LogSource};
+pub use ledger::{
+    Client, DEFAULT_MAX_AGE, Listing, MAX_LIST_ENTRIES, MAX_PROVEN_KEYS, NodeStatus, decode,
+};
+pub use proof::Proven;
+pub use protected::Protected;
+pub use reqwest::Url;
+pub use run::User;
+pub use sealed_file::SealedFileError;

@@ -1,0 +1,176 @@
+//! The name of a service: committed to while the payload is still being
+//! encrypted, and revealed in the very transaction that posts the request.
+
+use wire::{
+    Action, Amount, DomainName, Height, NameCommit, NameReveal, Reject, name_commitment, record,
+    record::NameStatus, state_key,
+};
+
+use super::{Observer, RunError, Step, StepKind, User};
+use crate::{
+    account::AccountError, error::ClientError, ledger::decode, protected::fill_random,
+    wallet::NameSecret,
+};
+
+/// What is left to do for a name when the request is posted.
+#[derive(Clone, Debug)]
+pub(super) enum NameClaim {
+    /// It is this user's already.
+    Owned,
+    /// It was committed to: reveal it from this height on.
+    Reveal { reveal: NameReveal, from: Height },
+}
+
+impl User {
+    /// Makes sure that `name` is this user's or will be with the reveal returned.
+    ///
+    /// Errors: [`RunError::NameTaken`], [`RunError::NameSuspended`].
+    pub(super) async fn claim_name(
+        &self,
+        name: &DomainName,
+        deposit: Option<Amount>,
+        observer: &Observer,
+    ) -> Result<NameClaim, RunError> {
+        let key = state_key::name(name);
+        let (registered, _) = self.client().proven::<record::Name>(key).await?;
+        if let Some(registered) = registered {
+            if registered.owner != self.account.public() {
+                return Err(RunError::NameTaken(name.clone()));
+            }
+            return match registered.status {
+                NameStatus::Active => Ok(NameClaim::Owned),
+                NameStatus::Suspended { .. } => Err(RunError::NameSuspended(name.clone())),
+            };
+        }
+        let parameters = &self.client().genesis().await?.parameters;
+        let least = parameters
+            .rent_per_period
+            .checked_mul(parameters.min_rent_periods)
+            .unwrap_or(Amount(u64::MAX));
+        let secret = self.commitment_secret(name)?;
+        let committed_at = self.commit(&secret, observer).await?;
+        Ok(NameClaim::Reveal {
+            reveal: NameReveal {
+                name: name.clone(),
+                nonce: secret.nonce,
+                deposit: deposit.unwrap_or(least),
+            },
+            from: committed_at.plus(parameters.reveal_after),
+        })
+    }
+
+    /// The nonce of an open commitment, or a new one; on disk either way.
+    fn commitment_secret(&self, name: &DomainName) -> Result<NameSecret, RunError> {
+        if let Some(secret) = self.wallet.name(name)? {
+            return Ok(secret);
+        }
+        let mut nonce = [0; 32];
+        fill_random(&mut nonce);
+        let secret = NameSecret {
+            name: name.clone(),
+            nonce,
+        };
+        self.wallet.put_name(&secret)?;
+        Ok(secret)
+    }
+
+    /// Records the commitment; the height at which it was first recorded.
+    async fn commit(&self, secret: &NameSecret, observer: &Observer) -> Result<Height, RunError> {
+        let circle = self.client().circle();
+        let commitment = name_commitment(circle, self.account.id(), &secret.name, &secret.nonce);
+        let action = Action::NameCommit(NameCommit { commitment });
+        match self.account.send(vec![action]).await {
+            Ok(sent) => {
+                observer(Step {
+                    kind: StepKind::NameCommitted {
+                        name: secret.name.clone(),
+                    },
+                    request: None,
+                    contract: None,
+                    replica: None,
+                    transaction: Some(sent.transaction),
+                    height: Some(sent.receipt.height),
+                });
+                Ok(sent.receipt.height)
+            }
+            // An earlier run got this far and was broken off.
+            Err(AccountError::Rejected {
+                reject: Reject::CommitmentExists,
+                ..
+            }) => {
+                let key = state_key::commitment(commitment);
+                let proven = self.client().proven_many(vec![key]).await?;
+                let recorded: Option<record::Commitment> =
+                    decode(&proven[0]).map_err(ClientError::Record)?;
+                Ok(recorded.map_or(proven[0].height(), |commitment| commitment.committed_at))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Registers a free name to this user's key, or finds that it is already.
+    ///
+    /// Errors: [`RunError::NameTaken`] if it is another's.
+    pub async fn register_name(
+        &self,
+        name: &DomainName,
+        deposit: Option<Amount>,
+        observer: &Observer,
+    ) -> Result<(), RunError> {
+        let claim = self.claim_name(name, deposit, observer).await?;
+        if let NameClaim::Reveal { reveal, from } = claim {
+            self.wait_for_height(before(from)).await?;
+            let deposit = reveal.deposit;
+            let sent = loop {
+                let action = Action::NameReveal(reveal.clone());
+                match self.account.send(vec![action]).await {
+                    Ok(sent) => break sent,
+                    Err(error) => self.after_early_reveal(error).await?,
+                }
+            };
+            self.wallet.remove_name(name)?;
+            observer(Step {
+                kind: StepKind::NameRegistered {
+                    name: name.clone(),
+                    deposit,
+                },
+                request: None,
+                contract: None,
+                replica: None,
+                transaction: Some(sent.transaction),
+                height: Some(sent.receipt.height),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for another block if the reveal came too early.
+    ///
+    /// Errors: any other refusal.
+    pub(super) async fn after_early_reveal(&self, error: AccountError) -> Result<(), RunError> {
+        if error.reject() != Some(Reject::CommitmentTooYoung) {
+            return Err(error.into());
+        }
+        let next = self.client().seen().plus(1);
+        self.wait_for_height(next).await
+    }
+
+    /// Waits until the circle has made block `height`.
+    pub(super) async fn wait_for_height(&self, height: Height) -> Result<(), RunError> {
+        let from = self.client().seen();
+        if from >= height {
+            return Ok(());
+        }
+        let mut events = self.client().events(from.plus(1));
+        loop {
+            if events.next().await?.height >= height {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The height after which a transaction can be in block `first`.
+pub(super) fn before(first: Height) -> Height {
+    Height(first.0.saturating_sub(1))
+}

@@ -1,0 +1,227 @@
+//! The wallet: secrets of one account's requests and name commitments, each in
+//! a file of its own, on disk before anything that depends on it is sent.
+//!
+//! A request's secrets are filed under its public agreement key, which the
+//! ledger's record repeats, so that a request found on the ledger leads to its
+//! secrets whatever was lost in between. Files are encrypted to the wallet key
+//! that the key file holds.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use wire::DomainName;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    keyfile::UnlockedKey,
+    protected::Protected,
+    sealed_file::{self, Existing, SealedFileError},
+};
+
+/// The secrets of one request.
+#[derive(Clone, Debug)]
+pub struct RequestSecrets {
+    /// The X25519 public key that the request carries.
+    pub agreement_public: [u8; 32],
+    /// Its private half.
+    pub agreement: Protected,
+    /// The data-encryption key of the payload (seed 000 \[0036\]).
+    pub data_key: Protected,
+    /// What the user calls it.
+    pub label: String,
+    /// When it was made, Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// The secret of a name that is committed to and not yet revealed.
+#[derive(Clone, Debug)]
+pub struct NameSecret {
+    /// The name.
+    pub name: DomainName,
+    /// The commitment's nonce.
+    pub nonce: [u8; 32],
+}
+
+/// A directory of one account's secrets.
+#[derive(Clone)]
+pub struct Wallet {
+    directory: PathBuf,
+    identity: age::x25519::Identity,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRequest {
+    version: u8,
+    agreement_public: String,
+    agreement: String,
+    data_key: String,
+    label: String,
+    created_ms: u64,
+}
+
+impl Drop for StoredRequest {
+    fn drop(&mut self) {
+        self.agreement.zeroize();
+        self.data_key.zeroize();
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredName {
+    version: u8,
+    name: DomainName,
+    #[serde(with = "hex::serde")]
+    nonce: [u8; 32],
+}
+
+const VERSION: u8 = 1;
+
+impl Wallet {
+    /// The wallet of `key`'s account in `directory`, which is made when first written to.
+    pub fn new(directory: PathBuf, key: &UnlockedKey) -> Self {
+        Self {
+            directory,
+            identity: key.wallet_identity().clone(),
+        }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Files a new request's secrets; they are on disk when this returns.
+    ///
+    /// Errors: the file system's.
+    pub fn put_request(&self, secrets: &RequestSecrets) -> Result<(), SealedFileError> {
+        let stored = StoredRequest {
+            version: VERSION,
+            agreement_public: hex::encode(secrets.agreement_public),
+            agreement: hex::encode(secrets.agreement.expose()),
+            data_key: hex::encode(secrets.data_key.expose()),
+            label: secrets.label.clone(),
+            created_ms: secrets.created_ms,
+        };
+        self.write(&self.request_path(&secrets.agreement_public), &stored)
+    }
+
+    /// The secrets of the request with this public agreement key; none if this
+    /// wallet never made it.
+    ///
+    /// Errors: the file is damaged or not this key's.
+    pub fn request(
+        &self,
+        agreement_public: &[u8; 32],
+    ) -> Result<Option<RequestSecrets>, SealedFileError> {
+        let path = self.request_path(agreement_public);
+        let Some(stored) = self.read::<StoredRequest>(&path)? else {
+            return Ok(None);
+        };
+        let damaged = |_| SealedFileError::damaged(&path, "its contents do not decode");
+        let secret = |text: &str| {
+            let mut bytes = Zeroizing::new([0u8; 32]);
+            hex::decode_to_slice(text, &mut bytes[..])
+                .map(|()| Protected::new(bytes))
+                .map_err(damaged)
+        };
+        if stored.agreement_public != hex::encode(agreement_public) {
+            return Err(SealedFileError::damaged(&path, "it is another request's"));
+        }
+        Ok(Some(RequestSecrets {
+            agreement_public: *agreement_public,
+            agreement: secret(&stored.agreement)?,
+            data_key: secret(&stored.data_key)?,
+            label: stored.label.clone(),
+            created_ms: stored.created_ms,
+        }))
+    }
+
+    /// Forgets a request's secrets: its payload, logs and results can never be
+    /// read again.
+    ///
+    /// Errors: the file system's; nothing if there was no such file.
+    pub fn remove_request(&self, agreement_public: &[u8; 32]) -> Result<(), SealedFileError> {
+        remove(&self.request_path(agreement_public))
+    }
+
+    /// Files a commitment's secret; it is on disk when this returns.
+    ///
+    /// Errors: the file system's.
+    pub fn put_name(&self, secret: &NameSecret) -> Result<(), SealedFileError> {
+        let stored = StoredName {
+            version: VERSION,
+            name: secret.name.clone(),
+            nonce: secret.nonce,
+        };
+        self.write(&self.name_path(&secret.name), &stored)
+    }
+
+    /// The secret of a commitment to `name`, if one is open.
+    ///
+    /// Errors: the file is damaged or not this key's.
+    pub fn name(&self, name: &DomainName) -> Result<Option<NameSecret>, SealedFileError> {
+        let path = self.name_path(name);
+        match self.read::<StoredName>(&path)? {
+            Some(stored) if &stored.name == name => Ok(Some(NameSecret {
+                name: stored.name,
+                nonce: stored.nonce,
+            })),
+            Some(_) => Err(SealedFileError::damaged(&path, "it is another name's")),
+            None => Ok(None),
+        }
+    }
+
+    /// Forgets a commitment, once the name is registered.
+    ///
+    /// Errors: the file system's.
+    pub fn remove_name(&self, name: &DomainName) -> Result<(), SealedFileError> {
+        remove(&self.name_path(name))
+    }
+
+    fn request_path(&self, agreement_public: &[u8; 32]) -> PathBuf {
+        let name = format!("{}.age", hex::encode(agreement_public));
+        self.directory.join("requests").join(name)
+    }
+
+    fn name_path(&self, name: &DomainName) -> PathBuf {
+        self.directory.join("names").join(format!("{name}.age"))
+    }
+
+    fn write<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), SealedFileError> {
+        let plaintext = Zeroizing::new(
+            serde_json::to_vec(value).map_err(|error| SealedFileError::damaged(path, error))?,
+        );
+        let recipient = self.identity.to_public();
+        sealed_file::write(path, &recipient, &plaintext, Existing::Replace)
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(
+        &self,
+        path: &Path,
+    ) -> Result<Option<T>, SealedFileError> {
+        let plaintext = match sealed_file::read(path, &self.identity) {
+            Ok(plaintext) => plaintext,
+            Err(SealedFileError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        serde_json::from_slice(&plaintext)
+            .map(Some)
+            .map_err(|_| SealedFileError::damaged(path, "its contents do not decode"))
+    }
+}
+
+fn remove(path: &Path) -> Result<(), SealedFileError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(SealedFileError::io(path)(source))
+        }
+        _ => Ok(()),
+    }
+}
