@@ -79,21 +79,40 @@ impl<'a> Execution<'a> {
 
     /// The first entries of an index by height that have fallen due.
     ///
-    /// Shape: `N` bytes of id after the height; at most `limit`, earliest first.
-    pub(crate) fn due<const N: usize>(
-        &self,
-        prefix: &[u8],
-        limit: usize,
-    ) -> Vec<(Height, [u8; N])> {
-        let parse = |key: &[u8]| {
-            let (height, id) = key.strip_prefix(prefix)?.split_first_chunk::<8>()?;
-            Some((Height(u64::from_be_bytes(*height)), id.try_into().ok()?))
-        };
-        self.state
-            .scan(prefix, None, limit)
-            .iter()
-            .filter_map(|(key, _)| parse(key))
-            .take_while(|(height, _)| *height <= self.height)
+    /// Shape: the height, and what follows it in the key; earliest first, at
+    ///        most `limit`. Reads little more than what it gives.
+    pub(crate) fn due(&self, prefix: &[u8], limit: usize) -> Vec<(Height, Vec<u8>)> {
+        let mut due: Vec<(Height, Vec<u8>)> = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        let mut page = 1;
+        while due.len() < limit {
+            let wanted = page.min(limit - due.len());
+            let entries = self.state.scan(prefix, after.as_deref(), wanted);
+            let full = entries.len() == wanted;
+            for (key, _) in &entries {
+                let Some((height, id)) = key[prefix.len()..].split_first_chunk::<8>() else {
+                    continue;
+                };
+                let height = Height(u64::from_be_bytes(*height));
+                if height > self.height {
+                    return due;
+                }
+                due.push((height, id.to_vec()));
+            }
+            if !full {
+                break;
+            }
+            after = entries.last().map(|(key, _)| key.clone());
+            page *= 2;
+        }
+        due
+    }
+
+    /// As [`Execution::due`], for an index whose ids have 32 bytes.
+    pub(crate) fn due_ids(&self, prefix: &[u8], limit: usize) -> Vec<(Height, [u8; 32])> {
+        self.due(prefix, limit)
+            .into_iter()
+            .filter_map(|(height, id)| Some((height, id.try_into().ok()?)))
             .collect()
     }
 

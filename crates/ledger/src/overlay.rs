@@ -11,10 +11,6 @@ use wire::record;
 
 use crate::state::{Changes, StateRead, scan_start};
 
-/// The fewest entries that a scan asks the base for: a page that is shorter
-/// would be read again and again where the block deleted its entries.
-const SCAN_PAGE: usize = 4;
-
 pub(crate) struct Overlay<'a> {
     base: &'a dyn StateRead,
     kept: Changes,
@@ -32,7 +28,9 @@ impl<'a> Overlay<'a> {
 
     /// Makes the writes since the last savepoint part of the block.
     pub(crate) fn keep(&mut self) {
-        self.kept.append(&mut self.open);
+        // Not `append`, which rebuilds the larger map: a block has thousands of
+        // savepoints, each of a few writes.
+        self.kept.extend(std::mem::take(&mut self.open));
     }
 
     /// Forgets the writes since the last savepoint.
@@ -89,8 +87,11 @@ impl<'a> Overlay<'a> {
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         let mut cursor = after.map(<[u8]>::to_vec);
+        // Pages grow, so that entries which the block deleted cost few reads.
+        let mut page_least = 1;
         while found.len() < limit {
-            let wanted = (limit - found.len()).max(SCAN_PAGE);
+            let wanted = (limit - found.len()).max(page_least);
+            page_least *= 2;
             let page = self.base.scan(prefix, cursor.as_deref(), wanted);
             // Beyond a full page the base may hold entries that come before
             // later writes, so the merge stops at its last key.

@@ -17,7 +17,7 @@ const ENDED_PER_BLOCK: usize = 256;
 
 /// Ends contracts whose next step or heartbeat has not come by its deadline.
 pub(crate) fn end_overdue_contracts(execution: &mut Execution<'_>) {
-    for (height, id) in execution.due::<32>(state_key::CONTRACTS_DUE, ENDED_PER_BLOCK) {
+    for (height, id) in execution.due_ids(state_key::CONTRACTS_DUE, ENDED_PER_BLOCK) {
         let id = ContractId(id);
         match Live::find(execution, id) {
             Ok(live) => {
@@ -35,7 +35,7 @@ pub(crate) fn end_overdue_contracts(execution: &mut Execution<'_>) {
 
 /// Closes offers whose last height was before this one.
 pub(crate) fn close_expired_offers(execution: &mut Execution<'_>) {
-    for (height, id) in execution.due::<32>(state_key::OFFERS_DUE, ENDED_PER_BLOCK) {
+    for (height, id) in execution.due_ids(state_key::OFFERS_DUE, ENDED_PER_BLOCK) {
         let id = OfferId(id);
         if height >= execution.height {
             continue;
@@ -50,7 +50,7 @@ pub(crate) fn close_expired_offers(execution: &mut Execution<'_>) {
 /// Ends searches whose last height was this one: what was not matched in it
 /// is not matched. A request without a live contract closes.
 pub(crate) fn end_overdue_searches(execution: &mut Execution<'_>) {
-    for (height, id) in execution.due::<32>(state_key::SEARCHES_DUE, ENDED_PER_BLOCK) {
+    for (height, id) in execution.due_ids(state_key::SEARCHES_DUE, ENDED_PER_BLOCK) {
         let id = RequestId(id);
         search::stop(execution, id);
         execution.state.delete(state_key::search_due(height, id));

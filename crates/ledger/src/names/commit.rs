@@ -49,7 +49,7 @@ pub(crate) fn commit(
 
 /// Deletes commitments whose last block for a reveal was this one or earlier.
 pub(crate) fn forget_commitments(execution: &mut Execution<'_>) {
-    let due = execution.due::<32>(state_key::COMMITMENTS_DUE, FORGOTTEN_PER_BLOCK);
+    let due = execution.due_ids(state_key::COMMITMENTS_DUE, FORGOTTEN_PER_BLOCK);
     for (height, id) in due {
         let commitment = Digest(id);
         execution

@@ -2,7 +2,7 @@
 //! them after their time of grace.
 
 use wire::{
-    DomainName, Height,
+    DomainName,
     record::{Name, NameStatus},
     state_key,
 };
@@ -19,30 +19,18 @@ const RENT_DRAWN_PER_BLOCK: usize = 256;
 
 /// Handles every name whose `rent_due` is this height or earlier.
 pub(crate) fn draw_rent(execution: &mut Execution<'_>) {
-    let entries = execution
-        .state
-        .scan(state_key::RENT_DUE, None, RENT_DRAWN_PER_BLOCK);
-    for (key, _) in entries {
-        let Some((due, name)) = parse(&key) else {
-            continue;
-        };
-        if due > execution.height {
-            break;
-        }
-        let record: Option<Name> = execution.state.get(&state_key::name(&name));
-        execution.state.delete(key);
-        if let Some(record) = record {
+    for (due, text) in execution.due(state_key::RENT_DUE, RENT_DRAWN_PER_BLOCK) {
+        let Some(name) = parse(&text) else { continue };
+        execution.state.delete(state_key::rent_due(due, &name));
+        if let Some(record) = execution.state.get::<Name>(&state_key::name(&name)) {
             fall_due(execution, record);
         }
     }
 }
 
-/// The height and name of an entry of the index.
-fn parse(key: &[u8]) -> Option<(Height, DomainName)> {
-    let rest = key.strip_prefix(state_key::RENT_DUE)?;
-    let (height, name) = rest.split_first_chunk::<8>()?;
-    let name = std::str::from_utf8(name).ok()?.parse().ok()?;
-    Some((Height(u64::from_be_bytes(*height)), name))
+/// The name that an entry of the index ends with.
+fn parse(text: &[u8]) -> Option<DomainName> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn fall_due(execution: &mut Execution<'_>, mut record: Name) {

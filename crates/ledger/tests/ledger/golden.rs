@@ -1,0 +1,76 @@
+//! One scenario through every module, whose state never changes by accident.
+//!
+//! A change of these digests is a change of consensus: it belongs in the
+//! specification and in the release notes.
+
+use wire::*;
+
+use crate::world::*;
+
+/// The digest of a whole state, entry by entry.
+pub fn digest(state: &Entries) -> Digest {
+    let parts: Vec<&[u8]> = state
+        .iter()
+        .flat_map(|(key, value)| [key.as_slice(), value.as_slice()])
+        .collect();
+    Digest::tagged("test/state", &parts)
+}
+
+fn scenario() -> World {
+    let mut world = World::with(|parameters| parameters.rent_period = 16);
+    world
+        .send(
+            USER,
+            Action::Transfer(Transfer {
+                to: account(STRANGER),
+                amount: Amount(77),
+            }),
+        )
+        .unwrap();
+    world
+        .send(
+            USER,
+            Action::LockFunds(LockFunds {
+                amount: Amount(50),
+                condition: Condition::Any(vec![
+                    Condition::Key(key(STRANGER).public()),
+                    Condition::AfterHeight(Height(1000)),
+                ]),
+            }),
+        )
+        .unwrap();
+    world.register_name(USER, "hello.internal").unwrap();
+    world.post_offer(PROVIDER, offer_terms());
+    world.post_offer(OTHER_PROVIDER, offer_terms());
+    let mut terms = request_terms();
+    terms.name = Some(name("hello.internal"));
+    terms.replicas = 2;
+    let request = world.post_request(terms);
+    for replica in 0..2 {
+        world.start(world.live(request, replica));
+    }
+    world.idle(3);
+    world.beat(world.live(request, 0)).unwrap();
+    // The other replica falls silent and is replaced.
+    for _ in 0..4 {
+        world.idle(9);
+        world.beat(world.live(request, 0)).unwrap();
+    }
+    world
+}
+
+#[test]
+fn the_genesis_state_is_what_it_was() {
+    assert_eq!(
+        digest(&World::new().state).to_string(),
+        "57ba335877a07c76cab6d77570fcfc62986534d4a7f3515619abcd3b2415d65b"
+    );
+}
+
+#[test]
+fn the_scenarios_state_is_what_it_was() {
+    assert_eq!(
+        digest(&scenario().state).to_string(),
+        "8dcf20db8e6a0ac0ec3ab5abae03bfd4356bd39e7f1ae20cac69b2ff13565215"
+    );
+}

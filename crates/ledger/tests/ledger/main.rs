@@ -1,0 +1,15 @@
+//! The ledger's tests: a table of cases for each module's actions, properties
+//! over arbitrary sequences, and a golden scenario. One binary, since they
+//! share their world.
+
+mod accounts;
+mod contracts;
+mod enclaves;
+mod golden;
+mod locks;
+mod market;
+mod matching;
+mod names;
+mod properties;
+mod rejects;
+mod world;

@@ -1,0 +1,385 @@
+//! Properties over arbitrary sequences of valid and invalid actions.
+//!
+//! Every block is audited: sums, indexes, room, and relations between records.
+
+use ledger::BlockContext;
+use proptest::prelude::*;
+use wire::*;
+
+use crate::{golden::digest, world::*};
+
+/// One step of a sequence: a kind of action and the choices that it makes.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    kind: u8,
+    a: u8,
+    b: u8,
+    amount: u16,
+}
+
+const KINDS: u8 = 23;
+
+fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let step = (0..KINDS, any::<u8>(), any::<u8>(), any::<u16>())
+        .prop_map(|(kind, a, b, amount)| Step { kind, a, b, amount });
+    proptest::collection::vec(proptest::collection::vec(step, 0..6), 1..60)
+}
+
+/// Ids that the state holds under `prefix`.
+fn ids(world: &World, prefix: &[u8]) -> Vec<[u8; 32]> {
+    world
+        .state
+        .range(prefix.to_vec()..)
+        .take_while(|(key, _)| key.starts_with(prefix))
+        .filter_map(|(key, _)| key[prefix.len()..].try_into().ok())
+        .collect()
+}
+
+fn pick(ids: &[[u8; 32]], choice: u8) -> [u8; 32] {
+    match ids.len() {
+        0 => [choice; 32],
+        length => ids[usize::from(choice) % length],
+    }
+}
+
+fn offer_of(step: Step) -> OfferTerms {
+    let mut terms = offer_terms();
+    terms.min_price = Amount(u64::from(step.amount % 12));
+    terms.concurrency = u16::from(step.a % 4);
+    terms.capacity.cpu_milli = 1000 << (step.b % 4);
+    terms.replica_limit.cpu_milli = 1000;
+    terms.expires_at = Height(u64::from(step.amount % 100));
+    terms
+}
+
+fn request_of(step: Step) -> RequestTerms {
+    let mut terms = request_terms();
+    terms.replicas = 1 + u16::from(step.a % 3);
+    terms.duration = 1 + u64::from(step.b % 40);
+    terms.escrow = Amount(u64::from(step.amount % 700));
+    terms.require_spread = step.amount.is_multiple_of(3);
+    terms.match_until = Height(u64::from(step.b));
+    terms.name = (step.a & 1 == 0).then(|| name("hello.internal"));
+    if step.amount.is_multiple_of(5) && terms.name.is_none() {
+        terms.payload_kind = PayloadKind::Job;
+    }
+    terms
+}
+
+/// A step of the contract's handshake, start to end, whichever is due.
+fn next_step(world: &World, contract: ContractId, step: Step) -> (u8, Action) {
+    let record = world.contract(contract);
+    let provider = world.provider_of(contract);
+    let send = |step| Action::HandshakeMessage(message(contract, record.operation, step));
+    match record.stage {
+        record::Stage::AwaitingEnclave => {
+            let registration = world.registration(contract);
+            (provider, Action::RegisterEnclave(registration))
+        }
+        record::Stage::AwaitingChallenge => (USER, send(HandshakeStep::ClientChallenge)),
+        record::Stage::AwaitingServerResponse => (provider, send(HandshakeStep::ServerResponse)),
+        record::Stage::AwaitingClientResponse => (USER, send(HandshakeStep::ClientResponse)),
+        record::Stage::AwaitingOutcome | record::Stage::Done => {
+            let outcome = match step.b % 8 {
+                0 => Outcome::Rejected,
+                1 => Outcome::Error,
+                _ => Outcome::Confirmed,
+            };
+            let action = outcome_message(contract, record.operation, outcome);
+            (provider, Action::PostOutcome(action))
+        }
+    }
+}
+
+/// The sender and action that a step stands for in this world.
+fn action(world: &World, step: Step) -> (u8, Action) {
+    let actor = [USER, PROVIDER, OTHER_PROVIDER, STRANGER][usize::from(step.a % 4)];
+    let amount = Amount(u64::from(step.amount));
+    let offers = ids(world, state_key::OFFERS);
+    let requests = ids(world, state_key::REQUESTS);
+    let contracts = ids(world, state_key::CONTRACTS);
+    let request = RequestId(pick(&requests, step.b));
+    let contract = ContractId(pick(&contracts, step.b));
+    let provider = if contracts.is_empty() {
+        PROVIDER
+    } else {
+        world.provider_of(contract)
+    };
+    let hello = name("hello.internal");
+    match step.kind {
+        0 => (
+            actor,
+            Action::Transfer(Transfer {
+                to: account(STRANGER),
+                amount,
+            }),
+        ),
+        1 => (actor, lock_of(step)),
+        2 => (actor, unlock_of(world, step)),
+        3 => {
+            let commitment = name_commitment(world.circle, account(actor), &hello, &[7; 32]);
+            (actor, Action::NameCommit(NameCommit { commitment }))
+        }
+        4 => (
+            actor,
+            Action::NameReveal(NameReveal {
+                name: hello,
+                nonce: [7; 32],
+                deposit: amount,
+            }),
+        ),
+        5 => (
+            actor,
+            Action::NameRenew(NameRenew {
+                name: hello,
+                amount,
+            }),
+        ),
+        6 if step.b < 64 => (actor, Action::NameCancel(NameCancel { name: hello })),
+        6 => {
+            let to = key(1 + step.b % 4).public();
+            (
+                actor,
+                Action::NameTransfer(NameTransfer { name: hello, to }),
+            )
+        }
+        7 | 8 => (
+            actor,
+            Action::PostOffer(PostOffer {
+                terms: offer_of(step),
+            }),
+        ),
+        9 => {
+            let offer = OfferId(pick(&offers, step.b));
+            (actor, Action::WithdrawOffer(WithdrawOffer { offer }))
+        }
+        10 | 11 => (
+            USER,
+            Action::PostRequest(PostRequest {
+                terms: request_of(step),
+            }),
+        ),
+        12 => (actor, Action::FundRequest(FundRequest { request, amount })),
+        13 => {
+            let operation = if step.a < 128 {
+                Operation::Start
+            } else {
+                Operation::Stop
+            };
+            (USER, Action::Operate(Operate { request, operation }))
+        }
+        14 if step.a < 64 => (USER, Action::CloseRequest(CloseRequest { request })),
+        15 => {
+            let back = u64::from(step.a % 4);
+            let height = Height(world.height.0.saturating_sub(back));
+            let beats = ids(world, state_key::CONTRACTS)
+                .into_iter()
+                .take(limits::MAX_HEARTBEATS)
+                .map(|id| beat(ContractId(id), height))
+                .collect();
+            (
+                if step.b < 128 {
+                    PROVIDER
+                } else {
+                    OTHER_PROVIDER
+                },
+                heartbeat(beats),
+            )
+        }
+        16 => {
+            let output = payload_reference();
+            let bytes = CompleteJob::signed_bytes(contract, &[1], output.sha256, output.bytes);
+            let signature = enclave_key().sign(CompleteJob::PURPOSE, &bytes);
+            (
+                provider,
+                Action::CompleteJob(CompleteJob {
+                    contract,
+                    sealed: vec![1],
+                    output,
+                    signature,
+                }),
+            )
+        }
+        17 => {
+            let reasons = [
+                EndReason::PayloadCorrupt,
+                EndReason::PayloadFailed,
+                EndReason::ProviderWithdrew,
+                EndReason::UserClosed,
+            ];
+            let reason = reasons[usize::from(step.a % 4)];
+            (
+                provider,
+                Action::EndContract(EndContract { contract, reason }),
+            )
+        }
+        18 => {
+            let certificate = vec![1; 10];
+            let not_after_ms = u64::MAX;
+            (
+                AUTHORITY,
+                Action::IssueCertificate(IssueCertificate {
+                    contract,
+                    certificate,
+                    not_after_ms,
+                }),
+            )
+        }
+        _ if !contracts.is_empty() => next_step(world, contract, step),
+        _ => (
+            actor,
+            Action::Transfer(Transfer {
+                to: account(USER),
+                amount,
+            }),
+        ),
+    }
+}
+
+fn lock_of(step: Step) -> Action {
+    Action::LockFunds(LockFunds {
+        amount: Amount(u64::from(step.amount)),
+        condition: Condition::AfterHeight(Height(u64::from(step.b % 16))),
+    })
+}
+
+fn unlock_of(world: &World, step: Step) -> Action {
+    Action::UnlockFunds(UnlockFunds {
+        lock: LockId(pick(&ids(world, b"l/"), step.b)),
+        to: account(STRANGER),
+        witness: Witness::default(),
+    })
+}
+
+fn small_world() -> World {
+    World::with(|parameters| {
+        parameters.rent_period = 7;
+        parameters.rent_per_period = Amount(500);
+        parameters.min_rent_periods = 2;
+        parameters.name_grace = 9;
+        parameters.reveal_within = 12;
+        parameters.heartbeat_limit = 6;
+        parameters.handshake_limit = 8;
+        parameters.max_replacements = 1;
+    })
+}
+
+/// Signs the steps of one block: each sender's transactions follow one another.
+fn sign_all(world: &World, steps: &[Step]) -> Vec<CheckedTransaction> {
+    let mut ahead = [0; 256];
+    steps
+        .iter()
+        .map(|step| {
+            let (actor, action) = action(world, *step);
+            let transaction = world.sign_ahead(actor, ahead[usize::from(actor)], vec![action]);
+            ahead[usize::from(actor)] += 1;
+            transaction
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_state_is_sound_and_a_replay_gives_the_same(blocks in steps()) {
+        let mut world = small_world();
+        let mut chain = Vec::new();
+        for steps in blocks {
+            let transactions = sign_all(&world, &steps);
+            world.block(&transactions);
+            chain.push(transactions);
+        }
+        let mut replay = small_world();
+        for transactions in chain {
+            let changes = replay.apply(&transactions).changes;
+            replay.advance(changes);
+        }
+        prop_assert_eq!(&replay.state, &world.state);
+        prop_assert_eq!(digest(&replay.state), digest(&world.state));
+    }
+
+    #[test]
+    fn the_order_of_senders_within_a_block_makes_no_difference(
+        before in steps(),
+        block in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u16>()), 1..12),
+    ) {
+        let mut world = small_world();
+        for steps in before.into_iter().take(10) {
+            let transactions = sign_all(&world, &steps);
+            world.block(&transactions);
+        }
+        // Offers and requests: what one sender does leaves the others' alone.
+        let steps: Vec<_> = block
+            .into_iter()
+            .map(|(a, b, amount)| Step { kind: if a < 128 { 7 } else { 10 }, a, b, amount })
+            .map(|mut step| {
+                step.b |= 64;
+                step
+            })
+            .collect();
+        let transactions = sign_all(&world, &steps);
+        let mut by_sender = transactions.clone();
+        by_sender.sort_by_key(|checked| checked.transaction().sender);
+        prop_assert_eq!(world.apply(&transactions).changes, world.apply(&by_sender).changes);
+    }
+
+    #[test]
+    fn transfers_come_to_the_same_in_one_block_or_in_many(
+        transfers in proptest::collection::vec((1u8..5, 1u8..5, 0u64..4_000_000), 1..30),
+    ) {
+        let sign = |world: &World, ahead: u64, (from, to, amount): (u8, u8, u64)| {
+            let action = Action::Transfer(Transfer { to: account(to), amount: Amount(amount) });
+            world.sign_ahead(from, ahead, vec![action])
+        };
+        let mut together = World::new();
+        let mut ahead = [0; 8];
+        let all: Vec<_> = transfers
+            .iter()
+            .map(|transfer| {
+                let from = usize::from(transfer.0);
+                ahead[from] += 1;
+                sign(&together, ahead[from] - 1, *transfer)
+            })
+            .collect();
+        together.block(&all);
+        let mut apart = World::new();
+        for transaction in &all {
+            apart.block(std::slice::from_ref(transaction));
+        }
+        let accounts = |world: &World| -> Vec<_> {
+            world.state.iter().filter(|(key, _)| key.starts_with(b"a/")).map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        prop_assert_eq!(accounts(&together), accounts(&apart));
+    }
+
+    #[test]
+    fn no_change_of_a_signed_transactions_bytes_panics(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        kind in 0..KINDS,
+    ) {
+        let world = small_world();
+        let step = Step { kind, a: 1, b: 2, amount: 30 };
+        let (actor, action) = action(&world, step);
+        let key = key(actor);
+        let transaction = Transaction {
+            version: Transaction::VERSION,
+            circle: world.circle,
+            sender: key.public(),
+            sequence: 0,
+            expires_at: Height(9),
+            fee_limit: Amount(100_000),
+            actions: vec![action],
+        };
+        let mut bytes = transaction.sign(&key).encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        // The signature is not looked at, so that the change reaches the ledger.
+        if let Ok(checked) = CheckedTransaction::check_form(&bytes, world.circle) {
+            let block = BlockContext { height: Height(1), time_ms: 1, parent: Digest::default() };
+            let applied = ledger::apply(&world.state, &block, &[checked]);
+            prop_assert_eq!(applied.receipts.len(), 1);
+        }
+    }
+}
