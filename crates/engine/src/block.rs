@@ -108,6 +108,7 @@ impl BoundedBlock for OrderedBlock {
 pub(crate) mod tests {
     use super::*;
     use commonware_codec::{Decode, Encode};
+    use proptest::prelude::*;
     use wire::{CircleId, Digest, Header};
 
     pub(crate) fn block(height: u64, transactions: Vec<Vec<u8>>) -> Block {
@@ -154,5 +155,26 @@ pub(crate) mod tests {
         assert!(OrderedBlock::new(block(7, vec![vec![0; MAX_BLOCK_BYTES]])).is_none());
         let huge = borsh::to_vec(&block(7, vec![vec![0; MAX_BLOCK_BYTES]])).unwrap();
         assert!(OrderedBlock::decode_cfg(Bytes::from(huge).encode(), &()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_arbitrary_bytes_never_panics_and_is_canonical(bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(block) = OrderedBlock::decode_cfg(bytes.clone(), &()) {
+                prop_assert_eq!(block.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn damaged_block_is_refused_or_has_another_digest(at in 0usize..200, flip in 1u8..) {
+            let good = OrderedBlock::new(block(7, vec![vec![1, 2], vec![3; 20]])).unwrap();
+            let mut bytes = good.encode().to_vec();
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            if let Ok(other) = OrderedBlock::decode_cfg(Bytes::from(bytes), &()) {
+                prop_assert_ne!(other.digest(), good.digest());
+            }
+        }
     }
 }

@@ -182,4 +182,13 @@ mod tests {
         huge[0] = TAG_MESSAGE;
         assert_eq!(Payload::decode(&huge), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn decoding_arbitrary_bytes_never_panics_and_is_canonical(bytes: Vec<u8>) {
+            if let Some(payload) = Payload::decode(&bytes) {
+                proptest::prop_assert_eq!(payload.encode(), bytes);
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! what is final, so that the engine can show the missing ancestors first. It
 //! is bounded by finality and holds digests only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{Block, Digest, Height};
 
@@ -22,7 +22,7 @@ const MAX_WAITING_CERTIFICATES: usize = 4_096;
 /// How a block stands to what the chain has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The chain has executed or finalized it.
+    /// The chain has executed or finalized it, and still knows it.
     Known,
     /// It conflicts with a finalized block, or is too old to matter.
     Dead,
@@ -40,7 +40,9 @@ struct Final {
 pub(crate) struct Lineage {
     delivered: Height,
     recent: BTreeMap<Height, Final>,
-    executed: HashMap<Digest, Height>,
+    /// Blocks above the finalized tip, with their parents.
+    executed: BTreeMap<(Height, Digest), Digest>,
+    /// Certificates without their blocks, by epoch and view.
     waiting: BTreeMap<(u64, u64), (Digest, Certificate)>,
 }
 
@@ -49,7 +51,7 @@ impl Lineage {
         Self {
             delivered: durable,
             recent: BTreeMap::new(),
-            executed: HashMap::new(),
+            executed: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
     }
@@ -66,7 +68,7 @@ impl Lineage {
 
     pub(crate) fn standing(&self, height: Height, digest: Digest) -> Standing {
         if height > self.delivered {
-            return match self.executed.contains_key(&digest) {
+            return match self.executed.contains_key(&(height, digest)) {
                 true => Standing::Known,
                 false => Standing::Unknown,
             };
@@ -80,20 +82,32 @@ impl Lineage {
     }
 
     pub(crate) fn executed(&mut self, block: &Block) {
-        if block.header.height > self.delivered {
+        let header = &block.header;
+        if header.height > self.delivered {
             self.executed
-                .insert(block.header.digest(), block.header.height);
+                .insert((header.height, header.digest()), header.parent);
         }
     }
 
-    /// Records the delivery of a finalized block; forks at its height are forgotten.
+    /// Records the delivery of a finalized block.
+    ///
+    /// Executed blocks that do not descend from it are forgotten, as the chain
+    /// may forget them.
     pub(crate) fn finalized(&mut self, height: Height, digest: Digest, certified: bool) {
         self.delivered = height;
         self.remember(height, digest, certified);
         while self.recent.len() > RECENT_HEIGHTS {
             self.recent.pop_first();
         }
-        self.executed.retain(|_, executed| *executed > height);
+        let mut alive = BTreeSet::from([digest]);
+        // In the order of heights, so that parents come before their children.
+        self.executed.retain(|&(executed, block), parent| {
+            let lives = executed > height && alive.contains(parent);
+            if lives {
+                alive.insert(block);
+            }
+            lives
+        });
     }
 
     /// Takes a certificate of which the block may not have been delivered yet.
@@ -164,6 +178,29 @@ mod tests {
         lineage.finalized(Height(1), digest(&rival), true);
         assert_eq!(lineage.standing(Height(1), digest(&ours)), Standing::Dead);
         assert_eq!(lineage.standing(Height(1), digest(&rival)), Standing::Known);
+    }
+
+    #[test]
+    fn descendants_of_a_losing_fork_are_forgotten_and_others_kept() {
+        let mut lineage = Lineage::new(Height(0));
+        let child = |parent: &Block, commands| {
+            let mut child = block(parent.header.height.0 + 1, commands);
+            child.header.parent = digest(parent);
+            child
+        };
+        let base = block(0, vec![]);
+        let (winner, loser) = (child(&base, vec![]), child(&base, vec![vec![1]]));
+        let (above_winner, above_loser) = (child(&winner, vec![]), child(&loser, vec![]));
+        let highest = child(&above_winner, vec![]);
+        for block in [&winner, &loser, &above_winner, &above_loser, &highest] {
+            lineage.executed(block);
+        }
+        lineage.finalized(Height(1), digest(&winner), true);
+        let standing = |block: &Block| lineage.standing(block.header.height, digest(block));
+        assert_eq!(standing(&above_winner), Standing::Known);
+        assert_eq!(standing(&highest), Standing::Known);
+        assert_eq!(standing(&above_loser), Standing::Unknown);
+        assert_eq!(standing(&loser), Standing::Dead);
     }
 
     #[test]
