@@ -29,6 +29,10 @@ const EXPIRY_BLOCKS: u64 = 600;
 /// machine with the same key was faster.
 const MAX_ATTEMPTS: usize = 8;
 
+/// The pause after another holder's transaction was found to be first: about
+/// a block.
+const RACE_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long a process waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -176,8 +180,9 @@ impl Account {
             let receipt = match outcome? {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    let raced = error.reject() == Some(Reject::SequenceMismatch);
-                    if raced && attempt < MAX_ATTEMPTS {
+                    if error.lost_its_sequence() && attempt < MAX_ATTEMPTS {
+                        // The other one becomes final first.
+                        tokio::time::sleep(RACE_PAUSE).await;
                         continue;
                     }
                     return Err(refused(error, &what).into());

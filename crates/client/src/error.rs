@@ -152,4 +152,12 @@ impl ClientError {
             .copied()
             .find(|reject| reject.number() == number)
     }
+
+    /// Whether another transaction of the same account came first: what was
+    /// signed can never apply, and signing again can.
+    pub(crate) fn lost_its_sequence(&self) -> bool {
+        let gone = |error: &ApiError| matches!(&*error.code, "sequence_taken" | "given_up");
+        self.reject() == Some(wire::Reject::SequenceMismatch)
+            || matches!(self, Self::Api(error) if gone(error))
+    }
 }

@@ -254,3 +254,90 @@ pub fn list(directory: &Path) -> Result<Vec<KeySummary>, SealedFileError> {
     keys.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn passphrase(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    struct Place {
+        directory: tempfile::TempDir,
+        path: PathBuf,
+        key: UnlockedKey,
+    }
+
+    fn place(kind: KeyKind) -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("me.key");
+        let key = UnlockedKey::generate("me", kind);
+        create(&path, &key, &passphrase("right")).unwrap();
+        Place {
+            directory,
+            path,
+            key,
+        }
+    }
+
+    #[test]
+    fn a_key_comes_back_with_its_passphrase_and_only_with_it() {
+        for kind in [KeyKind::Ed25519, KeyKind::P256] {
+            let Place { path, key, .. } = &place(kind);
+            let opened = open(path, &passphrase("right")).unwrap();
+            assert_eq!(opened.public(), key.public());
+            assert_eq!(opened.name(), "me");
+            let signature = opened.signer().sign("p", b"m");
+            assert_eq!(key.public().verify("p", b"m", &signature), Ok(()));
+            let wrong = open(path, &passphrase("wrong"));
+            assert!(matches!(wrong, Err(SealedFileError::WrongKey { .. })));
+        }
+    }
+
+    #[test]
+    fn only_its_owner_may_read_it_and_it_shows_nothing() {
+        let Place { path, key, .. } = place(KeyKind::Ed25519);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = fs::read(&path).unwrap();
+        let seed = hex::encode(key.seed.expose());
+        let shown = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        assert!(!shown(seed.as_bytes()) && !shown(key.seed.expose()));
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_wherever_it_was_cut() {
+        let Place { path, .. } = place(KeyKind::Ed25519);
+        let whole = fs::read(&path).unwrap();
+        // Few places: each costs a whole run of scrypt.
+        for length in [0, 10, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(open(&path, &passphrase("right")).is_err(), "{length}");
+        }
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(open(&path, &passphrase("right")).is_err());
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let Place { path, key, .. } = place(KeyKind::Ed25519);
+        let other = UnlockedKey::generate("other", KeyKind::Ed25519);
+        let refused = create(&path, &other, &passphrase("right"));
+        assert!(matches!(refused, Err(SealedFileError::Exists { .. })));
+        let opened = open(&path, &passphrase("right")).unwrap();
+        assert_eq!(opened.public(), key.public());
+    }
+
+    #[test]
+    fn keys_are_listed_without_their_passphrases() {
+        let Place { directory, key, .. } = place(KeyKind::Ed25519);
+        fs::write(directory.path().join("stray.txt"), "x").unwrap();
+        let listed = list(directory.path()).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((&*listed[0].name, listed[0].account), ("me", key.account()));
+    }
+}

@@ -501,7 +501,7 @@ impl Client {
                     if let Some(receipt) = self.receipt(id).await? {
                         return Ok(receipt);
                     }
-                    if !shown || error.reject().is_some() {
+                    if !shown || error.reject().is_some() || error.lost_its_sequence() {
                         return Err(error);
                     }
                 }

@@ -225,3 +225,90 @@ fn remove(path: &Path) -> Result<(), SealedFileError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyfile::KeyKind;
+
+    fn secrets(number: u8) -> RequestSecrets {
+        RequestSecrets {
+            agreement_public: [number; 32],
+            agreement: Protected::random(),
+            data_key: Protected::random(),
+            label: "hello".to_owned(),
+            created_ms: 5,
+        }
+    }
+
+    fn key() -> UnlockedKey {
+        UnlockedKey::generate("me", KeyKind::Ed25519)
+    }
+
+    #[test]
+    fn secrets_come_back_by_their_public_key_to_their_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let key_of_owner = key();
+        let wallet = Wallet::new(directory.path().join("w"), &key_of_owner);
+        assert!(wallet.request(&[1; 32]).unwrap().is_none());
+        let secrets = secrets(1);
+        wallet.put_request(&secrets).unwrap();
+        let found = wallet.request(&[1; 32]).unwrap().unwrap();
+        assert_eq!(found.agreement.expose(), secrets.agreement.expose());
+        assert_eq!(found.data_key.expose(), secrets.data_key.expose());
+        assert_eq!((&*found.label, found.created_ms), ("hello", 5));
+
+        let stranger = Wallet::new(directory.path().join("w"), &key());
+        let refused = stranger.request(&[1; 32]);
+        assert!(matches!(refused, Err(SealedFileError::WrongKey { .. })));
+        wallet.remove_request(&[1; 32]).unwrap();
+        assert!(wallet.request(&[1; 32]).unwrap().is_none());
+        wallet.remove_request(&[1; 32]).unwrap();
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let wallet = Wallet::new(directory.path().to_owned(), &key());
+        wallet.put_request(&secrets(1)).unwrap();
+        let path = wallet.request_path(&[1; 32]);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(wallet.request(&[1; 32]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_crash_in_the_middle_of_a_write_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let wallet = Wallet::new(directory.path().to_owned(), &key());
+        let name: DomainName = "a.internal".parse().unwrap();
+        let old = NameSecret {
+            name: name.clone(),
+            nonce: [1; 32],
+        };
+        wallet.put_name(&old).unwrap();
+        // What a crash leaves is the temporary file, whole or in part.
+        let path = wallet.name_path(&name);
+        let torn = &fs::read(&path).unwrap()[..20];
+        fs::write(path.with_file_name("a.internal.age.77-0.tmp"), torn).unwrap();
+        assert_eq!(wallet.name(&name).unwrap().unwrap().nonce, [1; 32]);
+        let new = NameSecret {
+            name: name.clone(),
+            nonce: [2; 32],
+        };
+        wallet.put_name(&new).unwrap();
+        assert_eq!(wallet.name(&name).unwrap().unwrap().nonce, [2; 32]);
+    }
+
+    #[test]
+    fn a_file_in_anothers_place_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let wallet = Wallet::new(directory.path().to_owned(), &key());
+        wallet.put_request(&secrets(1)).unwrap();
+        let moved = wallet.request_path(&[2; 32]);
+        fs::rename(wallet.request_path(&[1; 32]), moved).unwrap();
+        assert!(wallet.request(&[2; 32]).is_err());
+    }
+}

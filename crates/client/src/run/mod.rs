@@ -23,7 +23,7 @@ mod submit;
 pub use evidence::{Appraised, EvidenceRefused, appraise};
 pub use follow::{Followed, Until};
 pub use lock::RequestLock;
-pub use logs::{LogCursor, LogPage};
+pub use logs::{LogCursor, LogPage, SealedPage, SealedRecord};
 pub use replicas::{ReplicaView, RequestView};
 pub use results::JobResult;
 pub use submit::{RunSpec, Submitted};

@@ -1,0 +1,8 @@
+//! The client against a small node that speaks the API's contract with real
+//! proofs, and misbehaves on request.
+
+mod events;
+mod fake_node;
+mod reads;
+mod storage;
+mod transactions;

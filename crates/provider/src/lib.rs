@@ -1,0 +1,26 @@
+//! The host agent: offers capacity, launches an enclave for each contract,
+//! stores ciphertext and routes TLS connections to the enclaves.
+//!
+//! It is trusted with nothing. It sees ciphertext, signatures and traffic that
+//! is encrypted to the enclaves; what it believes of the ledger it has proven.
+//! What it can do is refuse service, and then it is replaced and not paid.
+
+mod agent;
+pub mod channel;
+mod config;
+mod contract;
+mod contract_files;
+mod control;
+mod heartbeat;
+mod host;
+mod offers;
+mod process;
+pub mod router;
+mod sealed_log;
+pub mod streams;
+pub mod tls;
+
+pub use agent::{ProviderError, run};
+pub use config::{DevelopmentConfig, Limits, OfferConfig, PayloadAccess, ProviderConfig};
+pub use control::{OfferStatus, ProviderStatus};
+pub use host::{ContractStatus, Phase};
