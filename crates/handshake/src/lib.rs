@@ -39,5 +39,5 @@ pub use session::{
 };
 pub use stream::{
     CHUNK_BYTES, Ciphertext, Decryptor, Encryptor, HEADER_BYTES, Purpose, Receiver,
-    SEALED_CHUNK_BYTES, StreamError, TAG_BYTES, decrypt, encrypt, encrypted_bytes,
+    SEALED_CHUNK_BYTES, StreamError, TAG_BYTES, decrypt, encrypt, encrypt_to_vec, encrypted_bytes,
 };

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use aws_lc_rs::{aead, digest};
 use rand_core::CryptoRng;
 use wire::Digest;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::keys;
 
@@ -275,6 +275,21 @@ pub fn encrypt(
     })
 }
 
+/// [`encrypt`], from memory into memory.
+///
+/// Panics past 2^32 chunks, which no memory holds.
+pub fn encrypt_to_vec(
+    key: &[u8; 32],
+    purpose: Purpose,
+    plaintext: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Vec<u8> {
+    let capacity = usize::try_from(encrypted_bytes(plaintext.len() as u64));
+    let mut sealed = Vec::with_capacity(capacity.unwrap_or_default());
+    encrypt(key, purpose, plaintext, &mut sealed, rng).expect("a vector takes every byte");
+    sealed
+}
+
 /// Decrypts the stream that `reader` holds into `writer`; gives the plaintext's
 /// bytes.
 ///
@@ -324,7 +339,6 @@ pub fn decrypt(
 ///
 /// Memory: the plaintext once, plus a chunk; wiped on drop.
 pub struct Receiver {
-    key: Zeroizing<[u8; 32]>,
     purpose: Purpose,
     header: Vec<u8>,
     decryptor: Option<Decryptor>,
@@ -337,12 +351,11 @@ pub struct Receiver {
 
 impl Receiver {
     /// Awaits a stream of `bytes` in all; the caller has bounded that number.
-    pub fn new(key: &[u8; 32], purpose: Purpose, bytes: u64) -> Self {
+    pub fn new(purpose: Purpose, bytes: u64) -> Self {
         let capacity = usize::try_from(bytes)
             .unwrap_or(usize::MAX)
             .min(isize::MAX as usize);
         Self {
-            key: Zeroizing::new(*key),
             purpose,
             header: Vec::with_capacity(HEADER_BYTES),
             decryptor: None,
@@ -360,10 +373,11 @@ impl Receiver {
         self.expected - self.received
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes. The key is used when the header is whole, and not
+    /// kept: it may stay in the memory where it is safest.
     ///
     /// Errors: any [`StreamError`] but `Io`; the receiver is then of no use.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {
+    pub fn push(&mut self, key: &[u8; 32], mut bytes: &[u8]) -> Result<(), StreamError> {
         if bytes.len() as u64 > self.missing() {
             return Err(StreamError::TooLong);
         }
@@ -375,8 +389,7 @@ impl Receiver {
             let Ok(header) = <[u8; HEADER_BYTES]>::try_from(self.header.as_slice()) else {
                 return Ok(());
             };
-            self.decryptor = Some(Decryptor::new(&self.key, self.purpose, &header)?);
-            self.key.zeroize();
+            self.decryptor = Some(Decryptor::new(key, self.purpose, &header)?);
         }
         while !bytes.is_empty() {
             if self.pending() == SEALED_CHUNK_BYTES {

@@ -27,10 +27,10 @@ fn seal(plain: &[u8]) -> Vec<u8> {
 fn open(sealed: &[u8]) -> Result<Vec<u8>, StreamError> {
     let mut plain = Vec::new();
     let read = decrypt(&KEY, Purpose::Payload, sealed, &mut plain).map(|_| plain);
-    let mut receiver = Receiver::new(&KEY, Purpose::Payload, sealed.len() as u64);
+    let mut receiver = Receiver::new(Purpose::Payload, sealed.len() as u64);
     let received = sealed
         .chunks(10_007)
-        .try_for_each(|piece| receiver.push(piece))
+        .try_for_each(|piece| receiver.push(&KEY, piece))
         .and_then(|()| receiver.finish());
     assert_eq!(read.is_ok(), received.is_ok(), "{read:?} {received:?}");
     if let (Ok(read), Ok(received)) = (&read, &received) {
@@ -142,9 +142,12 @@ fn refuses_another_key_and_another_purpose() {
 #[test]
 fn a_receiver_takes_no_more_than_it_was_told_of() {
     let sealed = seal(b"plain");
-    let mut receiver = Receiver::new(&KEY, Purpose::Payload, sealed.len() as u64);
-    receiver.push(&sealed).unwrap();
-    assert!(matches!(receiver.push(&[0]), Err(StreamError::TooLong)));
+    let mut receiver = Receiver::new(Purpose::Payload, sealed.len() as u64);
+    receiver.push(&KEY, &sealed).unwrap();
+    assert!(matches!(
+        receiver.push(&KEY, &[0]),
+        Err(StreamError::TooLong)
+    ));
 }
 
 proptest! {
@@ -165,11 +168,11 @@ proptest! {
     ) {
         let plain = plaintext(length);
         let sealed = seal(&plain);
-        let mut receiver = Receiver::new(&KEY, Purpose::Payload, sealed.len() as u64);
+        let mut receiver = Receiver::new(Purpose::Payload, sealed.len() as u64);
         let mut rest = &sealed[..];
         for size in sizes.iter().cycle() {
             let (head, tail) = rest.split_at(rest.len().min(*size));
-            receiver.push(head).unwrap();
+            receiver.push(&KEY, head).unwrap();
             rest = tail;
             if rest.is_empty() {
                 break;

@@ -1,0 +1,8 @@
+//! The real binary as a child process, driven as a provider drives it, with a
+//! real user on the other side of the handshake.
+
+mod host;
+mod job;
+mod misuse;
+mod secrets;
+mod service;
