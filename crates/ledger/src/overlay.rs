@@ -149,3 +149,82 @@ pub(crate) fn decode<T: BorshDeserialize>(key: &[u8], bytes: &[u8]) -> T {
         panic!("the store is damaged at key {key:02x?}: {error}");
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wire::Height;
+
+    type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn with(overlay: &mut Overlay<'_>, key: &[u8], value: u64) {
+        overlay.put(key.to_vec(), &Height(value));
+    }
+
+    #[test]
+    fn a_restored_savepoint_leaves_what_was_kept() {
+        let base = Entries::new();
+        let mut overlay = Overlay::new(&base);
+        with(&mut overlay, b"a", 1);
+        overlay.keep();
+        with(&mut overlay, b"a", 2);
+        with(&mut overlay, b"b", 3);
+        assert_eq!(overlay.get(b"a"), Some(Height(2)));
+        overlay.restore();
+        assert_eq!(overlay.get(b"a"), Some(Height(1)));
+        assert!(!overlay.contains(b"b"));
+        let changes = overlay.into_changes();
+        assert_eq!(changes.into_keys().collect::<Vec<_>>(), [b"a".to_vec()]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the store is damaged")]
+    fn a_record_that_does_not_decode_stops_the_node() {
+        let base = Entries::from([(b"a".to_vec(), vec![1, 2, 3])]);
+        let _: Option<Height> = Overlay::new(&base).get(b"a");
+    }
+
+    /// A write: its key's last byte, and whether it deletes.
+    fn writes() -> impl Strategy<Value = Vec<(u8, bool)>> {
+        proptest::collection::vec((0..24u8, any::<bool>()), 0..24)
+    }
+
+    proptest! {
+        #[test]
+        fn a_scan_sees_what_a_merged_state_holds(
+            base in proptest::collection::btree_set(0..24u8, 0..24),
+            kept in writes(),
+            open in writes(),
+            after in proptest::option::of(0..26u8),
+            limit in 0..30usize,
+        ) {
+            let key = |last: u8| vec![b'p', last];
+            let mut merged: Entries = base.iter().map(|last| (key(*last), vec![0])).collect();
+            // Keys beside the prefix are never seen.
+            merged.insert(b"o".to_vec(), vec![0]);
+            merged.insert(b"q".to_vec(), vec![0]);
+            let base = merged.clone();
+            let mut overlay = Overlay::new(&base);
+            for (layer, writes) in [kept, open].into_iter().enumerate() {
+                if layer == 1 {
+                    overlay.keep();
+                }
+                for (last, deletes) in writes {
+                    if deletes {
+                        overlay.delete(key(last));
+                        merged.remove(&key(last));
+                    } else {
+                        overlay.mark(key(last));
+                        merged.insert(key(last), Vec::new());
+                    }
+                }
+            }
+            let after = after.map(key);
+            prop_assert_eq!(
+                overlay.scan(b"p", after.as_deref(), limit),
+                merged.scan(b"p", after.as_deref(), limit)
+            );
+        }
+    }
+}

@@ -341,9 +341,10 @@ fn give_back_room(execution: &mut Execution<'_>, contract: &Contract) {
         live: before.live - 1,
         ..before.clone()
     };
-    if offer.open {
-        offer_index::note_room(execution);
-    } else if offer.live == 0 {
+    // Noted for a closed offer too: where a spread is required, its provider
+    // may now serve the request by another offer.
+    offer_index::note_room(execution);
+    if !offer.open && offer.live == 0 {
         let deposit = std::mem::replace(&mut offer.deposit, Amount::ZERO);
         credit(execution, offer.provider, deposit);
     }

@@ -44,7 +44,7 @@ pub(crate) fn operate(
         Operation::Start => vacant && !searching,
         Operation::Stop => searching,
     };
-    if concerned.is_empty() && !search_changes {
+    if concerned.is_empty() && !search_changes && open.status == to {
         return Err(Reject::NothingToDo);
     }
     open.status = to;

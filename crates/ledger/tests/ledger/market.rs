@@ -464,3 +464,38 @@ fn an_operation_that_fails_leaves_the_contract_as_it_was() {
     world.outcome(contract, Outcome::Error).unwrap();
     assert_eq!(world.contract(contract).status, ContractStatus::Stopped);
 }
+
+#[test]
+fn a_stop_that_failed_can_be_taken_back() {
+    let mut world = World::new();
+    let (id, contract) = world.running(request_terms());
+    operate(&mut world, USER, id, Operation::Stop).unwrap();
+    world.handshake(contract);
+    world.outcome(contract, Outcome::Rejected).unwrap();
+    assert_eq!(world.request(id).status, RequestStatus::Stopped);
+    operate(&mut world, USER, id, Operation::Start).unwrap();
+    assert_eq!(world.request(id).status, RequestStatus::Started);
+    let record = world.contract(contract);
+    assert_eq!(
+        (record.status, record.operation),
+        (ContractStatus::Running, 2)
+    );
+}
+
+#[test]
+fn a_replica_that_fails_while_stopped_is_sought_again_on_start() {
+    let mut world = World::new();
+    let (id, contract) = world.running(request_terms());
+    operate(&mut world, USER, id, Operation::Stop).unwrap();
+    world.handshake(contract);
+    world.outcome(contract, Outcome::Confirmed).unwrap();
+    let end = EndContract {
+        contract,
+        reason: EndReason::ProviderWithdrew,
+    };
+    world.send(PROVIDER, Action::EndContract(end)).unwrap();
+    assert_eq!(world.request(id).status, RequestStatus::Stopped);
+    assert_eq!(world.request(id).replicas, [None]);
+    operate(&mut world, USER, id, Operation::Start).unwrap();
+    assert_eq!(world.contract(world.live(id, 0)).operation, 1);
+}

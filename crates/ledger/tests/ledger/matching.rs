@@ -398,3 +398,31 @@ fn funds_wake_a_search_that_the_escrow_could_not_pay() {
     world.send(STRANGER, Action::FundRequest(action)).unwrap();
     assert_eq!(world.contract(world.live(id, 1)).price, Amount(9));
 }
+
+#[test]
+fn a_required_spread_is_met_by_another_offer_of_a_provider_that_is_free_again() {
+    let mut world = World::new();
+    let mut terms = offer_terms();
+    terms.concurrency = 1;
+    let first = world.post_offer(PROVIDER, terms.clone());
+    world.post_offer(PROVIDER, terms);
+    let mut terms = request_terms();
+    terms.replicas = 2;
+    terms.require_spread = true;
+    let id = world.post_request(terms);
+    let contract = world.live(id, 0);
+    assert!(world.request(id).replicas[1].is_none());
+    if world.contract(contract).offer == first {
+        let withdrawal = WithdrawOffer { offer: first };
+        world
+            .send(PROVIDER, Action::WithdrawOffer(withdrawal))
+            .unwrap();
+    }
+    let end = EndContract {
+        contract,
+        reason: EndReason::ProviderWithdrew,
+    };
+    world.send(PROVIDER, Action::EndContract(end)).unwrap();
+    let live = world.request(id).replicas.iter().flatten().count();
+    assert_eq!(live, 1, "one replica is served at once by what is open");
+}
