@@ -107,13 +107,6 @@ fn hide_from_others() -> Result<(), SandboxError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(give_up("outliving its parent"))?;
     rustix::thread::set_no_new_privs(true).map_err(give_up("new privileges"))?;
-    // Root may lock all it needs; others lock what their limit allows, so
-    // failing is no error here.
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let _ = rustix::process::setrlimit(Resource::Memlock, unlimited);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::server::ResolvesServerCert;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, oneshot, watch},
     time::{timeout, timeout_at},
 };
@@ -30,7 +31,6 @@ use crate::{
         Compiled, Guest, GuestSettings, Limits, MAX_CONCURRENT_REQUESTS, MemoryBudget,
         RuntimeError, describe,
     },
-    streams::ClientStream,
 };
 
 /// Time that a client may take for its TLS handshake or the head of a request:
@@ -112,7 +112,10 @@ impl Service {
     }
 
     /// Serves one connection until either side ends it.
-    pub async fn serve(self: &Arc<Self>, stream: ClientStream, acceptor: &TlsAcceptor) {
+    pub async fn serve<S>(self: &Arc<Self>, stream: S, acceptor: &TlsAcceptor)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // What a client does wrong is its own affair: nothing is logged, since
         // a stranger could fill the log.
         let Ok(Ok(stream)) = timeout(CLIENT_PATIENCE, acceptor.accept(stream)).await else {
@@ -121,10 +124,10 @@ impl Service {
         let _ = self.serve_http(stream).await;
     }
 
-    async fn serve_http(
-        self: &Arc<Self>,
-        stream: TlsStream<ClientStream>,
-    ) -> Result<(), hyper::Error> {
+    async fn serve_http<S>(self: &Arc<Self>, stream: TlsStream<S>) -> Result<(), hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let handler = service_fn(move |request| {
             let service = Arc::clone(self);
@@ -230,4 +233,131 @@ pub fn tls_acceptor(certificate: Arc<dyn ResolvesServerCert>) -> io::Result<TlsA
     // buy little: a handshake is one signature.
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use handshake::DerivedKeys;
+    use hyper_util::rt::TokioExecutor;
+    use tokio_rustls::TlsConnector;
+    use wire::{ContractId, PayloadKind};
+
+    use super::*;
+    use crate::{
+        identity,
+        outbox::Outbox,
+        runtime::{MemoryBudget, compile},
+        vault::Vault,
+    };
+
+    const NAME: &str = "hello.internal";
+
+    /// The service of the examples, and what a client of it trusts.
+    async fn service(request_time: Duration) -> (Arc<Service>, TlsAcceptor, rustls::RootCertStore) {
+        let vault = Arc::new(Vault::new().unwrap());
+        let (_, tls_key) = identity::make_keys(&vault, Some(&NAME.parse().unwrap())).unwrap();
+        let tls_key = tls_key.unwrap();
+        let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])
+            .unwrap()
+            .self_signed(&tls_key)
+            .unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let resolver = tls_key.certify(vec![certificate.der().to_vec()]).unwrap();
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../examples/prebuilt/hello.wasm"
+        );
+        let component = std::fs::read(path).expect("the examples' components are kept");
+        let compiled = compile(PayloadKind::Service, &component).unwrap();
+        let limits = Limits {
+            memory: MemoryBudget::new(64 << 20),
+            output_bytes: 0,
+            request_time,
+        };
+        vault.write(|secrets| secrets.derived = DerivedKeys::empty());
+        let logs = Logs::new(ContractId([1; 32]), vault, Arc::new(Outbox::new()));
+        let service = Service::new(compiled, Vec::new(), &limits, logs).await;
+        let service = Arc::new(service.unwrap());
+        (service, tls_acceptor(resolver).unwrap(), roots)
+    }
+
+    /// A client's end of a connection to `service` that speaks `protocol`.
+    async fn connect(
+        (service, acceptor, roots): &(Arc<Service>, TlsAcceptor, rustls::RootCertStore),
+        protocol: &[u8],
+    ) -> tokio_rustls::client::TlsStream<tokio::io::DuplexStream> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (service, acceptor) = (Arc::clone(service), acceptor.clone());
+        tokio::spawn(async move { service.serve(far, &acceptor).await });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsConnector::from(Arc::new(config))
+            .connect(NAME.try_into().unwrap(), near)
+            .await
+            .unwrap()
+    }
+
+    fn request(path: &str) -> Request<http_body_util::Empty<Bytes>> {
+        Request::get(format!("https://{NAME}{path}"))
+            .header("host", NAME)
+            .body(http_body_util::Empty::new())
+            .unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_request_that_computes_without_end_is_stopped_and_others_go_on() {
+        let service = service(Duration::from_millis(300)).await;
+        let slow = TokioIo::new(connect(&service, b"http/1.1").await);
+        let (mut slow, connection) = hyper::client::conn::http1::handshake(slow).await.unwrap();
+        tokio::spawn(connection);
+        let spinning = tokio::spawn(async move { slow.send_request(request("/spin")).await });
+        let quick = TokioIo::new(connect(&service, b"http/1.1").await);
+        let (mut quick, connection) = hyper::client::conn::http1::handshake(quick).await.unwrap();
+        tokio::spawn(connection);
+        let response = quick.send_request(request("/meanwhile")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let response = spinning.await.unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn http2_is_spoken_where_the_client_offers_it() {
+        let service = service(Duration::from_secs(30)).await;
+        let stream = TokioIo::new(connect(&service, b"h2").await);
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let requests = (0..20).map(|number| client.send_request(request(&format!("/{number}"))));
+        for (number, response) in requests.collect::<Vec<_>>().into_iter().enumerate() {
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert!(text.contains(&format!("/{number}")), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stop_leaves_no_instance_behind() {
+        let service = service(Duration::from_secs(30)).await;
+        let stream = TokioIo::new(connect(&service, b"http/1.1").await);
+        let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let spinning = tokio::spawn(async move { client.send_request(request("/spin")).await });
+        while service.0.places.available_permits() == MAX_CONCURRENT_REQUESTS as usize {
+            tokio::task::yield_now().await;
+        }
+        service.0.stop().await;
+        let free = service.0.places.available_permits();
+        assert_eq!(free, MAX_CONCURRENT_REQUESTS as usize);
+        assert!(spinning.await.is_ok());
+    }
 }

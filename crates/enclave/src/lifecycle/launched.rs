@@ -284,7 +284,7 @@ impl Launched {
             return self.outcome(operation, Outcome::Error, message);
         }
         let (bytes, sha256) = (self.launch.payload_bytes, self.launch.payload_sha256);
-        self.state = State::Fetching(operation, Fetch::new(bytes, sha256));
+        self.state = State::Fetching(operation, Box::new(Fetch::new(bytes, sha256)));
         self.send(&EnclaveMessage::FetchPayload);
     }
 

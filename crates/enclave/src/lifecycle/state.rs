@@ -21,7 +21,7 @@ pub(super) enum State {
     /// or the end of a job.
     Idle,
     /// The payload is on its way.
-    Fetching(u32, Fetch),
+    Fetching(u32, Box<Fetch>),
     /// The payload is being compiled.
     Preparing(u32, AbortHandle),
     /// A service runs.
@@ -67,7 +67,7 @@ impl Fetch {
     /// The decrypted bundle.
     ///
     /// Errors: a sentence for the user.
-    pub fn finish(self) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub fn finish(self: Box<Self>) -> Result<Zeroizing<Vec<u8>>, String> {
         // Procedure 400, once more inside the enclave (seed 000 [0063]).
         if self.hash.finish().as_ref() != self.expected.0 {
             return Err("the payload does not have the hash that the request gives".to_owned());

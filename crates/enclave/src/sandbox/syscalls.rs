@@ -66,8 +66,7 @@ pub fn rules() -> Vec<Rule> {
         "waiting for the channel" => Answer::Allow =>
             [SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2, SYS_ppoll],
         "memory of the process and of payloads; code is made executable after it is compiled" => Answer::Allow =>
-            [SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_mlock,
-             SYS_mlock2, SYS_munlock, SYS_mlockall],
+            [SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk],
         "initial memory of modules, mapped copy-on-write" => Answer::Allow =>
             [SYS_memfd_create, SYS_ftruncate],
         "threads: making them" => Answer::AllowIf { argument: 0, mask: thread_flags, value: thread_flags } =>

@@ -117,6 +117,8 @@ pub struct Host {
     frames: Receiver<EnclaveMessage>,
     aside: VecDeque<EnclaveMessage>,
     pub streams: HashMap<u32, Received>,
+    /// What the enclave sent of a job's output.
+    pub output: Vec<u8>,
     pub warnings: Vec<String>,
     pub launch: Launch,
     pub keys: EnclaveKeys,
@@ -172,6 +174,7 @@ impl Host {
             frames,
             aside: VecDeque::new(),
             streams: HashMap::new(),
+            output: Vec::new(),
             warnings: Vec::new(),
             keys: EnclaveKeys {
                 signing: wire::SigningKey::ed25519([0; 32]).public(),
@@ -195,8 +198,8 @@ impl Host {
                 keys,
                 report_data,
                 warnings,
-            } => Ok((keys, report_data, warnings)),
-            other => Err(other),
+            } => Some((keys.clone(), *report_data, warnings.clone())),
+            _ => None,
         });
         let Launch {
             circle,
@@ -235,13 +238,13 @@ impl Host {
     pub fn expect<T>(
         &mut self,
         what: &str,
-        mut wanted: impl FnMut(EnclaveMessage) -> Result<T, EnclaveMessage>,
+        mut wanted: impl FnMut(&EnclaveMessage) -> Option<T>,
     ) -> T {
         for _ in 0..self.aside.len() {
             let message = self.aside.pop_front().unwrap();
-            match wanted(message) {
-                Ok(found) => return found,
-                Err(other) => self.aside.push_back(other),
+            match wanted(&message) {
+                Some(found) => return found,
+                None => self.aside.push_back(message),
             }
         }
         let deadline = Instant::now() + PATIENCE;
@@ -255,9 +258,9 @@ impl Host {
                     self.aside
                 ),
             };
-            match wanted(message) {
-                Ok(found) => return found,
-                Err(other) => self.keep(other),
+            match wanted(&message) {
+                Some(found) => return found,
+                None => self.keep(message),
             }
         }
     }
@@ -273,6 +276,7 @@ impl Host {
             EnclaveMessage::Reset { stream } => {
                 self.streams.entry(stream).or_default().reset = true;
             }
+            EnclaveMessage::Output { bytes } => self.output.extend(bytes),
             EnclaveMessage::Credit { .. } => {}
             other => self.aside.push_back(other),
         }
@@ -331,8 +335,8 @@ impl Host {
                 step: HandshakeStep::ServerResponse,
                 sealed,
                 signature,
-            } if of == operation => Ok((sealed, signature)),
-            other => Err(other),
+            } if *of == operation => Some((sealed.clone(), *signature)),
+            _ => None,
         });
         let (sealed, signature) = sealed;
         let step = HandshakeStep::ServerResponse;
@@ -368,8 +372,8 @@ impl Host {
 
     pub fn send_payload(&mut self, payload: &[u8]) {
         self.expect("fetch", |message| match message {
-            EnclaveMessage::FetchPayload => Ok(()),
-            other => Err(other),
+            EnclaveMessage::FetchPayload => Some(()),
+            _ => None,
         });
         for bytes in payload.chunks(100_000) {
             self.send(&HostMessage::Payload {
@@ -385,8 +389,8 @@ impl Host {
                 outcome,
                 sealed,
                 signature,
-            } if of == operation => Ok((outcome, sealed, signature)),
-            other => Err(other),
+            } if *of == operation => Some((*outcome, sealed.clone(), *signature)),
+            _ => None,
         });
         let signed = PostOutcome::signed_bytes(self.launch.contract, operation, outcome, &sealed);
         self.keys
@@ -404,8 +408,8 @@ impl Host {
     pub fn log(&mut self, user: &User, number: u64) -> LogRecord {
         let keys = DerivedKeys::for_user(&self.context, &user.secret).unwrap();
         let sealed = self.expect("log", |message| match message {
-            EnclaveMessage::Log { sequence, sealed } if sequence == number => Ok(sealed),
-            other => Err(other),
+            EnclaveMessage::Log { sequence, sealed } if *sequence == number => Some(sealed.clone()),
+            _ => None,
         });
         open_log(&keys, self.launch.contract, number, &sealed).unwrap()
     }
@@ -413,8 +417,8 @@ impl Host {
     /// The words with which the enclave ends, and its status.
     pub fn fault(mut self) -> (String, ExitStatus) {
         let message = self.expect("fault", |message| match message {
-            EnclaveMessage::Fault { message } => Ok(message),
-            other => Err(other),
+            EnclaveMessage::Fault { message } => Some(message.clone()),
+            _ => None,
         });
         let status = self.wait();
         (message, status)

@@ -105,8 +105,8 @@ fn a_start_while_the_payload_runs_is_an_error_and_changes_nothing() {
         block: Digest([1; 32]),
     });
     host.expect("beat", |message| match message {
-        EnclaveMessage::Beat { .. } => Ok(()),
-        other => Err(other),
+        EnclaveMessage::Beat { .. } => Some(()),
+        _ => None,
     });
 }
 

@@ -68,8 +68,8 @@ fn a_service_starts_serves_stops_and_starts_again() {
             height: at,
             block: of,
             signature,
-        } if at == height && of == block => Ok(signature),
-        other => Err(other),
+        } if *at == height && *of == block => Some(*signature),
+        _ => None,
     });
     let signed = Beat::signed_bytes(host.launch.contract, height, block);
     host.keys
