@@ -150,8 +150,12 @@ impl<L: Ledger> Follower<'_, L> {
     async fn read_first(&mut self) -> Result<(), LedgerError> {
         let names: Vec<DomainName> = std::mem::take(&mut self.pending).into_iter().collect();
         let (ledger, since) = (self.ledger, self.told);
-        let mut readings = futures_util::stream::iter(names.chunks(MAX_KEYS))
-            .map(|batch| async move { (batch, ledger.read(keys(batch), since).await) })
+        let batches: Vec<Vec<DomainName>> = names.chunks(MAX_KEYS).map(<[_]>::to_vec).collect();
+        let mut readings = futures_util::stream::iter(batches)
+            .map(|batch| async move {
+                let reading = ledger.read(keys(&batch), since).await;
+                (batch, reading)
+            })
             .buffer_unordered(CONCURRENT_READS);
         let mut done = Vec::new();
         while let Some((batch, reading)) = readings.next().await {
@@ -159,7 +163,7 @@ impl<L: Ledger> Follower<'_, L> {
         }
         drop(readings);
         for (batch, reading) in done {
-            self.take(batch, &reading);
+            self.take(&batch, &reading);
         }
         Ok(())
     }

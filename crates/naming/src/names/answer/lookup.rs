@@ -166,6 +166,8 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> 
             }
             Found::Redirected { dname, label } => {
                 match redirect(&mut answer, &sought, dname, label) {
+                    // The alias that was made is itself what was asked for.
+                    Some(_) if qtype == Rtype::CNAME => return answer,
                     Some(target) => target,
                     None => return answer,
                 }

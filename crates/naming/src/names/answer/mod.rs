@@ -119,4 +119,6 @@ fn refused_type(qtype: Rtype) -> Option<OptRcode> {
 pub(super) use self::fuzz::fuzz_query;
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,11 @@
+//! The two daemons against stock programs, over a ledger in memory.
+//!
+//! Programs that are not installed fail a test with what to install: a test
+//! that quietly did nothing would be none.
+
+mod certificates;
+mod follow;
+mod memory;
+mod programs;
+mod resolving;
+mod values;
