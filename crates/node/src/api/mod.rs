@@ -1,0 +1,171 @@
+//! What does a node answer over HTTP, and to how many at a time?
+//!
+//! Version 1, JSON; one file for each resource. Nothing here is trusted by a
+//! client that checks proofs, and nothing here trusts a client: bodies,
+//! queries, requests at a time and time itself are bounded. The chain's
+//! threads are never waited for; what is read is a snapshot of the store.
+
+mod blocks;
+mod circle;
+mod entries;
+mod error;
+mod events;
+mod headers;
+mod market;
+mod openapi;
+mod records;
+mod request;
+mod status;
+mod transactions;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use engine::EngineHandle;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use wire::{CircleId, Genesis, limits::MAX_TRANSACTION_BYTES};
+
+use crate::{
+    mempool::{Intake, Mempool},
+    store::Snapshot,
+    tip::Tip,
+};
+use error::ApiError;
+
+/// Requests that are answered at a time; each holds little more than its body.
+const MAX_REQUESTS: usize = 1024;
+
+/// Streams of events at a time; each reads one block after another.
+const MAX_STREAMS: usize = 256;
+
+/// A body: the largest transaction, or a list of keys in hex.
+const MAX_BODY_BYTES: usize = 2 * MAX_TRANSACTION_BYTES + 8 * 1024;
+
+/// A request that is not answered by then gets an error; above
+/// [`transactions::MAX_WAIT_MS`].
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(70);
+
+/// Entries in a listing.
+const MAX_LISTED: usize = 256;
+
+/// What the API's tasks share.
+#[derive(Clone)]
+pub struct Api {
+    circle: CircleId,
+    genesis: Arc<Genesis>,
+    tip: Arc<Tip>,
+    mempool: Arc<Mempool>,
+    intake: Intake,
+    pub(crate) engine: EngineHandle,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// The API of a node whose engine runs.
+    pub fn new(
+        genesis: Genesis,
+        tip: Arc<Tip>,
+        mempool: Arc<Mempool>,
+        intake: Intake,
+        engine: EngineHandle,
+    ) -> Self {
+        Self {
+            circle: genesis.circle(),
+            genesis: Arc::new(genesis),
+            tip,
+            mempool,
+            intake,
+            engine,
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stopped: watch::channel(false).1,
+        }
+    }
+
+    /// Reads the store as of the tip, on a thread where that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let snapshot = self.tip.snapshot();
+        tokio::task::spawn_blocking(move || read(&snapshot))
+            .await
+            .map_err(|panic| ApiError::internal(&panic))?
+    }
+}
+
+/// Serves the API until `stopped` turns true.
+///
+/// Errors: where the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    mut api: Api,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    api.stopped = stopped.clone();
+    let end = async move {
+        // A sender that is gone means the same.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    axum::serve(listener, router(api))
+        .with_graceful_shutdown(end)
+        .await
+}
+
+fn router(api: Api) -> Router {
+    let bounded = Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/readyz", get(status::ready))
+        .route("/healthz", get(status::alive))
+        .route("/metrics", get(status::metrics))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/v1/circle", get(circle::circle))
+        .route("/v1/transactions", post(transactions::submit))
+        .route("/v1/transactions/{id}", get(transactions::receipt))
+        .route("/v1/entries", get(entries::list))
+        .route("/v1/entries/proofs", post(entries::prove_many))
+        .route("/v1/entries/{key}", get(entries::entry))
+        .route("/v1/headers/{height}", get(headers::header))
+        .route("/v1/blocks/{height}", get(blocks::block))
+        .route("/v1/accounts/{id}", get(records::account))
+        .route("/v1/locks/{id}", get(records::lock))
+        .route("/v1/names", get(records::names))
+        .route("/v1/names/{name}", get(records::name))
+        .route("/v1/market/offers", get(records::offers))
+        .route("/v1/market/offers/{id}", get(records::offer))
+        .route("/v1/market/requests/{id}", get(records::request))
+        .route("/v1/market/contracts/{id}", get(records::contract))
+        .route("/v1/market/match", post(market::dry_run))
+        .route("/v1/enclaves/{contract}", get(records::enclave))
+        .route("/v1/certificates/{contract}", get(records::certificate))
+        .layer(middleware::from_fn_with_state(api.clone(), bound));
+    Router::new()
+        .route("/v1/events", get(events::events))
+        .merge(bounded)
+        .fallback(async || ApiError::not_found("path", "see /openapi.json for what there is"))
+        .method_not_allowed_fallback(async || ApiError::method())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(api)
+}
+
+/// Bounds requests at a time and the time of each.
+async fn bound(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = api.requests.try_acquire() else {
+        return ApiError::busy("requests").into_response();
+    };
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::busy("answers").into_response(),
+    }
+}

@@ -1,0 +1,165 @@
+//! How is the node, and why?
+
+use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+use wire::{CircleId, CircleKind, Height, PublicKey};
+
+use super::{Api, error::ApiError};
+
+/// Blocks by which a node may lag behind its circle and still be healthy: at
+/// the least time between blocks, two seconds.
+const MAX_LAG_BLOCKS: u64 = 50;
+
+/// The age of the last block at which something is wrong: many times the
+/// longest time between two blocks of a circle that is well.
+const MAX_BLOCK_AGE_MS: u64 = 10_000;
+
+/// How a node is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// The circle's id.
+    #[schema(value_type = String)]
+    circle: CircleId,
+    /// The circle's name.
+    name: String,
+    /// `development` or `production`.
+    #[schema(value_type = String)]
+    kind: CircleKind,
+    /// The last block that is stored here.
+    #[schema(value_type = u64)]
+    height: Height,
+    /// The last block that is known to be final.
+    #[schema(value_type = u64)]
+    tip_height: Height,
+    /// The time of the last stored block, Unix milliseconds.
+    time_ms: u64,
+    /// Final blocks that are not stored here yet.
+    lag_blocks: u64,
+    /// The engine's view.
+    view: u64,
+    /// The engine's epoch.
+    epoch: u64,
+    /// How many validators there are.
+    validators: usize,
+    /// Other validators that were heard from within the last seconds.
+    #[schema(value_type = Vec<String>)]
+    connected: Vec<PublicKey>,
+    /// Transactions that wait for a block.
+    mempool: usize,
+    /// The node's version.
+    version: &'static str,
+    /// Whether the node answers for the present and the circle goes on.
+    healthy: bool,
+    /// Everything that is wrong.
+    why: Vec<String>,
+}
+
+impl Api {
+    pub(super) fn status(&self) -> Status {
+        let snapshot = self.tip.snapshot();
+        let engine = self.engine.status();
+        let header = snapshot.header();
+        let tip_height = engine.tip_height.max(engine.peer_height).max(header.height);
+        let lag_blocks = tip_height.since(header.height);
+        let now_ms = now_ms();
+        let mut why = Vec::new();
+        if !self.engine.is_running() {
+            why.push("the engine has stopped".to_owned());
+        }
+        let connected = engine.connected.len();
+        let quorum = engine.validators - engine.validators.saturating_sub(1) / 3;
+        if connected + 1 < quorum {
+            why.push(format!(
+                "{connected} other validators are connected; {} are needed",
+                quorum - 1
+            ));
+        }
+        if lag_blocks > MAX_LAG_BLOCKS {
+            why.push(format!("the node is {lag_blocks} blocks behind"));
+        }
+        let age_ms = now_ms.saturating_sub(header.time_ms);
+        if age_ms > MAX_BLOCK_AGE_MS {
+            why.push(format!("the last block is {} s old", age_ms / 1000));
+        }
+        Status {
+            circle: self.circle,
+            name: self.genesis.name.clone(),
+            kind: self.genesis.kind,
+            height: header.height,
+            tip_height,
+            time_ms: header.time_ms,
+            lag_blocks,
+            view: engine.view,
+            epoch: engine.epoch,
+            validators: engine.validators,
+            connected: engine
+                .connected
+                .into_iter()
+                .map(PublicKey::Ed25519)
+                .collect(),
+            mempool: self.mempool.len(),
+            version: env!("CARGO_PKG_VERSION"),
+            healthy: why.is_empty(),
+            why,
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 makes every block look new; the engine refuses to
+    // follow such a clock anyway.
+    now.map_or(0, |now| now.as_millis() as u64)
+}
+
+/// How the node is.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
+pub(crate) async fn status(State(api): State<Api>) -> Json<Status> {
+    Json(api.status())
+}
+
+/// Whether the node should get requests: 200 or 503, with its status.
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, body = Status), (status = 503, body = Status)))]
+pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
+    let status = api.status();
+    let code = if status.healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, Json(status))
+}
+
+/// Whether the process is well enough not to be started again.
+#[utoipa::path(get, path = "/healthz", responses((status = 200), (status = 503, body = ApiError)))]
+pub(crate) async fn alive(State(api): State<Api>) -> Result<&'static str, ApiError> {
+    if api.engine.is_running() {
+        Ok("ok\n")
+    } else {
+        Err(ApiError::busy("ends"))
+    }
+}
+
+/// Figures for Prometheus, in its text form.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(crate) async fn metrics(State(api): State<Api>) -> String {
+    let status = api.status();
+    let figures = [
+        ("height", status.height.0),
+        ("tip_height", status.tip_height.0),
+        ("block_time_ms", status.time_ms),
+        ("view", status.view),
+        ("validators", status.validators as u64),
+        ("connected", status.connected.len() as u64),
+        ("mempool_transactions", status.mempool as u64),
+        ("healthy", u64::from(status.healthy)),
+    ];
+    figures
+        .iter()
+        .map(|(name, value)| {
+            format!("# TYPE ringfort_{name} gauge\nringfort_{name} {value}\n")
+        })
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! What must a node be told before it starts?
+//!
+//! A TOML file names the circle's genesis, the node's secrets and its
+//! addresses. Everything that can be wrong with it is found here, before
+//! anything is opened; what passes is a [`Setup`].
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Read as _,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use engine::{EngineConfig, Pacing};
+use serde::Deserialize;
+use wire::{CircleKey, Genesis, GenesisError, PublicKey};
+use zeroize::Zeroizing;
+
+/// A genesis of a million accounts in JSON.
+const MAX_GENESIS_BYTES: u64 = 256 * 1024 * 1024;
+
+/// An identity or a share in hex, with a line's end.
+const MAX_SECRET_BYTES: u64 = 4096;
+
+/// A node's configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The circle's genesis, JSON.
+    pub genesis: PathBuf,
+    /// Where the node keeps what it stores.
+    pub data_dir: PathBuf,
+    /// The seed of the node's Ed25519 key: 64 hex digits, readable by its
+    /// owner only.
+    pub identity_file: PathBuf,
+    /// The validator's share of the circle's key in hex, readable by its owner only.
+    pub share_file: PathBuf,
+    /// Where to listen for other validators.
+    pub listen: SocketAddr,
+    /// Where to serve the HTTP API.
+    pub api: SocketAddr,
+    /// Every validator and where it is reached.
+    pub validators: Vec<ValidatorAddress>,
+    /// What to log, and how.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// Where a validator is reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorAddress {
+    /// Its key, as the genesis lists it.
+    pub key: PublicKey,
+    /// `host:port`; the host is an IP address or a DNS name.
+    pub address: String,
+}
+
+/// What to log, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A filter as `tracing-subscriber` reads it.
+    pub filter: String,
+    /// One JSON object for each line, for machines.
+    pub json: bool,
+}
+
+impl Default for LogConfig {
+    /// The consensus library speaks of every view at the level of information.
+    fn default() -> Self {
+        Self {
+            filter: "info,commonware_consensus=warn,commonware_p2p=warn".to_owned(),
+            json: false,
+        }
+    }
+}
+
+/// Why a configuration cannot be used. Its author is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("{path} is no node configuration")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// The genesis file is not what it should be.
+    #[error("{path} is no genesis")]
+    GenesisForm {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No circle can be founded on the genesis.
+    #[error("the genesis cannot found a circle")]
+    Genesis(#[from] GenesisError),
+    /// Others may read a secret.
+    #[error("{path} holds a secret and can be read by others: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A secret is not hex, or not of the right length.
+    #[error("{path} does not hold {wanted}")]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What should be there.
+        wanted: &'static str,
+    },
+    /// The list of validators is not the genesis' one.
+    #[error("the configured validators are not those of the genesis: {0}")]
+    Validators(String),
+    /// The genesis' public polynomial does not belong to its circle key.
+    #[error("the genesis' sharing does not belong to its circle key")]
+    Sharing,
+}
+
+/// A configuration that was read and checked.
+pub(crate) struct Setup {
+    pub genesis: Genesis,
+    pub data_dir: PathBuf,
+    pub api: SocketAddr,
+    pub engine: EngineConfig,
+}
+
+impl NodeConfig {
+    /// Reads a configuration; relative paths in it start at its own folder.
+    ///
+    /// Errors: [`ConfigError::Read`], [`ConfigError::Toml`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(path, MAX_SECRET_BYTES * 256)?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for file in [
+            &mut config.genesis,
+            &mut config.data_dir,
+            &mut config.identity_file,
+            &mut config.share_file,
+        ] {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks every file that the configuration names.
+    ///
+    /// Errors: [`ConfigError`].
+    pub(crate) fn check(&self) -> Result<Setup, ConfigError> {
+        let genesis = read_genesis(&self.genesis)?;
+        self.check_validators(&genesis)?;
+        let group = engine::keys::group_key_of(&genesis.sharing).ok();
+        if group.map(CircleKey) != Some(genesis.circle_key) {
+            return Err(ConfigError::Sharing);
+        }
+        let seed = read_secret(&self.identity_file, "a seed of 64 hex digits")?;
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed.as_slice()).map_err(|_| {
+            ConfigError::Secret {
+                path: self.identity_file.clone(),
+                wanted: "a seed of 64 hex digits",
+            }
+        })?);
+        let share = read_secret(&self.share_file, "a share in hex")?;
+        let validators = self.validators.iter().filter_map(|validator| {
+            let PublicKey::Ed25519(key) = validator.key else {
+                return None;
+            };
+            Some(engine::Validator {
+                key,
+                address: validator.address.clone(),
+            })
+        });
+        let mut engine = EngineConfig::new(
+            genesis.circle(),
+            *seed,
+            share.to_vec(),
+            genesis.sharing.clone(),
+            validators.collect(),
+            self.listen,
+            self.data_dir.join("engine"),
+        );
+        engine.pacing = Pacing {
+            min_block_interval_ms: genesis.parameters.min_block_interval_ms,
+            idle_block_interval_ms: genesis.parameters.idle_block_interval_ms,
+        };
+        Ok(Setup {
+            data_dir: self.data_dir.clone(),
+            api: self.api,
+            genesis,
+            engine,
+        })
+    }
+
+    /// The same keys, each once, all of them Ed25519.
+    fn check_validators(&self, genesis: &Genesis) -> Result<(), ConfigError> {
+        let founding: BTreeSet<PublicKey> =
+            genesis.validators.iter().map(|founder| founder.key).collect();
+        let configured: BTreeSet<PublicKey> =
+            self.validators.iter().map(|validator| validator.key).collect();
+        let problem = if configured.len() != self.validators.len() {
+            Some("a key is listed twice".to_owned())
+        } else if let Some(missing) = founding.difference(&configured).next() {
+            Some(format!("{missing} is missing"))
+        } else if let Some(foreign) = configured.difference(&founding).next() {
+            Some(format!("{foreign} is not in the genesis"))
+        } else {
+            founding
+                .iter()
+                .find(|key| !matches!(key, PublicKey::Ed25519(_)))
+                .map(|key| format!("{key} is not an Ed25519 key"))
+        };
+        problem.map_or(Ok(()), |problem| Err(ConfigError::Validators(problem)))
+    }
+}
+
+/// Reads and checks a genesis file.
+///
+/// Errors: [`ConfigError::Read`], [`ConfigError::GenesisForm`],
+///         [`ConfigError::Genesis`].
+pub fn read_genesis(path: &Path) -> Result<Genesis, ConfigError> {
+    let text = read_text(path, MAX_GENESIS_BYTES)?;
+    let genesis: Genesis =
+        serde_json::from_str(&text).map_err(|source| ConfigError::GenesisForm {
+            path: path.to_owned(),
+            source,
+        })?;
+    genesis.check()?;
+    Ok(genesis)
+}
+
+fn read_text(path: &Path, limit: u64) -> Result<String, ConfigError> {
+    let read = || {
+        let mut text = String::new();
+        fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_secret(path: &Path, wanted: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+    let metadata = fs::metadata(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(ConfigError::Exposed {
+            path: path.to_owned(),
+        });
+    }
+    let text = Zeroizing::new(read_text(path, MAX_SECRET_BYTES)?);
+    let bytes = hex::decode(text.trim()).map_err(|_| ConfigError::Secret {
+        path: path.to_owned(),
+        wanted,
+    })?;
+    Ok(Zeroizing::new(bytes))
+}

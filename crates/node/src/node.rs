@@ -1,0 +1,213 @@
+//! How do the parts of a node start together and end together?
+//!
+//! The store is opened first and closed last. The engine's threads own the
+//! chain; the API's tasks see the tip and the mempool only. Whatever ends by
+//! itself ends the node.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use engine::{EngineError, EngineHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    api::{self, Api},
+    chain::{self, ChainError, NodeChain},
+    config::{ConfigError, LogConfig, NodeConfig, Setup},
+    mempool::{Gate, Intake, Mempool},
+    store::{Store, StoreError},
+    tip::Tip,
+};
+
+/// How long requests that are under way may take to end with the node.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often it is seen whether the engine's threads are up.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The ledger's store cannot be used.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The engine cannot start, or has stopped by itself.
+    #[error("the engine has failed")]
+    Engine(#[from] EngineError),
+    /// A folder, an address or a thread was refused.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Chain(error.into())
+    }
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> NodeError {
+    let what = what.into();
+    move |source| NodeError::System { what, source }
+}
+
+/// A running node. Dropping it does not stop it; [`Node::stop`] does.
+pub struct Node {
+    api_address: SocketAddr,
+    engine: EngineHandle,
+    stop: watch::Sender<bool>,
+    api: JoinHandle<std::io::Result<()>>,
+}
+
+impl Node {
+    /// Starts a node on the present tokio runtime.
+    ///
+    /// Errors: [`NodeError`]; nothing is left running then.
+    pub async fn start(config: &NodeConfig) -> Result<Self, NodeError> {
+        let setup = config.check()?;
+        let listener = TcpListener::bind(setup.api)
+            .await
+            .map_err(system(format!("listen on {}", setup.api)))?;
+        let api_address = listener
+            .local_addr()
+            .map_err(system("read the API's address"))?;
+        let api = blocking(move || open(setup)).await??;
+        let engine = api.engine.clone();
+        let (stop, stopped) = watch::channel(false);
+        tracing::info!(%api_address, "the node is up");
+        Ok(Self {
+            api_address,
+            engine,
+            stop,
+            api: tokio::spawn(api::serve(listener, api, stopped)),
+        })
+    }
+
+    /// Where the API is served.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// Waits until the engine or the API ends by itself, which neither should.
+    pub async fn ended(&mut self) {
+        while self.engine.is_running() && !self.api.is_finished() {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    /// Ends requests, engine and store, in this order, and waits for them.
+    ///
+    /// Errors: what had ended the node before, if anything had.
+    pub async fn stop(mut self) -> Result<(), NodeError> {
+        self.stop.send_replace(true);
+        let served = tokio::time::timeout(GRACE, &mut self.api).await;
+        self.engine.shutdown();
+        let engine = self.engine;
+        blocking(move || engine.join()).await??;
+        match served {
+            Ok(served) => served
+                .map_err(std::io::Error::other)
+                .and_then(|served| served)
+                .map_err(system("serve the API")),
+            Err(_) => {
+                tracing::warn!("some requests did not end in time");
+                self.api.abort();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Runs a node until it is told to end (SIGTERM, SIGINT) or fails.
+///
+/// Errors: [`NodeError`].
+pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
+    log(&config.log);
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    let (mut terminate, mut interrupt) = match signals {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(source), _) | (_, Err(source)) => return Err(system("watch for signals")(source)),
+    };
+    let mut node = Node::start(&config).await?;
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = node.ended() => true,
+    };
+    tracing::info!(failed, "the node ends");
+    node.stop().await?;
+    if failed {
+        return Err(EngineError::Stopped("it ended without being asked".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Logs to standard error, unless the process logs already.
+fn log(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = if config.json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
+    if set.is_err() {
+        tracing::debug!("the process has a log already");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NodeError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)
+        .map_err(system("open the node's files"))
+}
+
+fn open(setup: Setup) -> Result<Api, NodeError> {
+    let Setup {
+        genesis,
+        data_dir,
+        engine,
+        ..
+    } = setup;
+    std::fs::create_dir_all(&data_dir)
+        .map_err(system(format!("make the folder {}", data_dir.display())))?;
+    let store = Arc::new(Store::open(&data_dir.join("ledger.redb"))?);
+    chain::found(&genesis, &store)?;
+    let tip = Arc::new(Tip::new(&store)?);
+    let mempool = Arc::new(Mempool::default());
+    let gate = Gate::new(genesis.circle(), mempool.clone(), tip.clone());
+    let intake = Intake::start(gate).map_err(system("start the intake's threads"))?;
+    let chain = NodeChain::open(
+        &genesis,
+        store,
+        mempool.clone(),
+        tip.clone(),
+        Arc::new(intake.clone()),
+    )?;
+    let engine = engine::run(engine, Box::new(chain))?;
+    intake
+        .connect(engine.clone())
+        .map_err(system("start the gossip's thread"))?;
+    Ok(Api::new(genesis, tip, mempool, intake, engine))
+}
