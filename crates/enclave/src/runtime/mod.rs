@@ -9,7 +9,7 @@ mod guest;
 use std::{sync::Arc, thread, time::Duration};
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
     component::{Component, Linker},
 };
 use wasmtime_wasi::{
@@ -37,9 +37,10 @@ const MAX_MEMORY_BYTES: usize = 4 << 30;
 /// requests: small services then cause no page faults.
 const RESIDENT_BYTES: usize = 512 * 1024;
 
-/// Components above this are compiled without optimisation: an interpreter of
-/// tens of megabytes then starts in seconds instead of a minute.
-const QUICK_COMPILE_BYTES: usize = 8 * 1024 * 1024;
+/// Components above this are compiled by the baseline compiler: an interpreter
+/// of 16 MB then starts in 4 seconds instead of 30, and such a payload spends
+/// its time in an interpreter's loop that optimisation helps little.
+const BASELINE_COMPILE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why a payload does not run.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +77,25 @@ pub struct Compiled {
 ///
 /// Errors: [`RuntimeError`].
 pub fn compile(kind: PayloadKind, component: &[u8]) -> Result<Compiled, RuntimeError> {
+    if component.len() > BASELINE_COMPILE_BYTES {
+        // The baseline compiler lacks some instructions; the other knows all.
+        let baseline = compile_with(Strategy::Winch, kind, component);
+        if baseline.is_ok() {
+            return baseline;
+        }
+    }
+    compile_with(Strategy::Cranelift, kind, component)
+}
+
+fn compile_with(
+    strategy: Strategy,
+    kind: PayloadKind,
+    component: &[u8],
+) -> Result<Compiled, RuntimeError> {
     let setup = |error: wasmtime::Error| RuntimeError::Setup(describe(&error));
-    let engine = Engine::new(&configuration(kind, component.len())).map_err(setup)?;
-    start_ticking(&engine);
+    let mut config = configuration(kind);
+    config.strategy(strategy);
+    let engine = Engine::new(&config).map_err(setup)?;
     let component = Component::from_binary(&engine, component)
         .map_err(|error| RuntimeError::Compile(describe(&error)))?;
     let mut linker = Linker::new(&engine);
@@ -86,6 +103,7 @@ pub fn compile(kind: PayloadKind, component: &[u8]) -> Result<Compiled, RuntimeE
     if kind == PayloadKind::Service {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(setup)?;
     }
+    start_ticking(&engine);
     Ok(Compiled {
         engine,
         component,
@@ -93,12 +111,9 @@ pub fn compile(kind: PayloadKind, component: &[u8]) -> Result<Compiled, RuntimeE
     })
 }
 
-fn configuration(kind: PayloadKind, bytes: usize) -> Config {
+fn configuration(kind: PayloadKind) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
-    if bytes > QUICK_COMPILE_BYTES {
-        config.cranelift_opt_level(OptLevel::None);
-    }
     if kind == PayloadKind::Service {
         let mut pool = PoolingAllocationConfig::new();
         let instances = MAX_CONCURRENT_REQUESTS;
