@@ -23,6 +23,8 @@ pub mod chain;
 pub mod config;
 pub mod mempool;
 mod node;
+#[cfg(any(test, feature = "simulation"))]
+pub mod sample;
 mod signatures;
 pub mod store;
 mod tip;
