@@ -1,0 +1,144 @@
+//! What can be said on the command line? The tree of commands, as clap reads
+//! it; each command's own arguments are in its file in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    commands,
+    failure::EXIT_STATUSES,
+    session::{DEFAULT_STATE, Format},
+};
+
+/// A cloud that a circle of organisations runs for each other without
+/// trusting each other.
+#[derive(Parser)]
+#[command(name = "ringfort", version, after_help = EXIT_STATUSES)]
+pub struct Arguments {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Directory of the circle's state.
+    #[arg(
+        long,
+        global = true,
+        env = "RINGFORT_STATE",
+        default_value = DEFAULT_STATE,
+        value_name = "DIR"
+    )]
+    pub state: PathBuf,
+    /// How to print results.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Human)]
+    pub output: Format,
+    /// Key that acts, by its name or file; the only one there is if not given.
+    #[arg(long, global = true, env = "RINGFORT_KEY", value_name = "NAME")]
+    pub key: Option<String>,
+    /// File that holds the key file's passphrase.
+    #[arg(
+        long,
+        global = true,
+        env = "RINGFORT_PASSPHRASE_FILE",
+        value_name = "FILE"
+    )]
+    pub passphrase_file: Option<PathBuf>,
+    /// Print no progress.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// Every command, in the order in which `--help` lists them.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a circle on this machine, or go on with one that was stopped.
+    Up(commands::up::Up),
+    /// Stop the circle on this machine.
+    Down(commands::down::Down),
+    /// Tell how every part of the circle is.
+    Status,
+
+    /// Run an encrypted payload at a name of its own.
+    Run(commands::run::Run),
+    /// List what runs.
+    Ps(commands::ps::Ps),
+    /// Show what a payload printed; only its user can.
+    Logs(commands::logs::Logs),
+    /// Fetch a job's output and exit status; only its user can.
+    Result(commands::result::ResultOf),
+    /// Stop a payload: its enclaves forget the key.
+    Stop(commands::operate::Operate),
+    /// Start a stopped payload again, by a new handshake.
+    Start(commands::operate::Operate),
+    /// End a payload; what is left of its escrow comes back.
+    Rm(commands::rm::Rm),
+
+    /// Accounts: what they hold, and transfers.
+    #[command(subcommand)]
+    Account(commands::account::Account),
+    /// Lock funds under a condition.
+    Lock(commands::lock::Lock),
+    /// Spend a lock.
+    Unlock(commands::unlock::Unlock),
+    /// Names: register, show, set, renew, cancel, transfer.
+    #[command(subcommand)]
+    Name(commands::name::Name),
+    /// Offers of providers.
+    #[command(subcommand)]
+    Offer(commands::offer::Offer),
+    /// Proofs: fetch one, and verify it with everything switched off.
+    #[command(subcommand)]
+    Proof(commands::proof::Proof),
+    /// Key files.
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
+    /// The circle: its id, its key, its rules.
+    #[command(subcommand)]
+    Circle(commands::circle::Circle),
+
+    /// Run a validator with its API (daemon).
+    Node(commands::daemon::Daemon),
+    /// Run a provider of compute (daemon).
+    Provider(commands::daemon::Daemon),
+    /// Run an authoritative name server (daemon).
+    Names(commands::daemon::Daemon),
+    /// Run the circle's certificate authority (daemon).
+    Ca(commands::daemon::Daemon),
+    /// Answer handshakes for the user while no one watches (daemon).
+    Agent(commands::daemon::Daemon),
+    /// Run the parts of the circle at --state; `up` starts this.
+    #[command(hide = true)]
+    Supervise,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_option_takes_a_secret_itself() {
+        fn walk(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let secret = ["passphrase", "secret", "private_key", "seed"].contains(&name);
+                assert!(!secret, "{} --{name}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Arguments::command());
+    }
+}

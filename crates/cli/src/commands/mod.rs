@@ -1,0 +1,69 @@
+//! The commands, one file each; this one sends each to its file.
+
+pub mod account;
+pub mod circle;
+pub mod daemon;
+pub mod down;
+pub mod keys;
+pub mod lock;
+pub mod logs;
+pub mod name;
+pub mod offer;
+pub mod operate;
+pub mod proof;
+pub mod ps;
+pub mod result;
+pub mod rm;
+pub mod run;
+mod sent;
+pub mod status;
+pub mod supervise;
+pub mod unlock;
+pub mod up;
+
+use anyhow::Context as _;
+use wire::Operation;
+
+use crate::{arguments::Command, failure::Status, session::Session};
+
+/// Carries out one command.
+///
+/// Errors: whatever went wrong, with its causes; `failure` prints it.
+pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
+    match command {
+        Command::Up(up) => up::execute(session, &up),
+        Command::Down(down) => down::execute(session, &down),
+        Command::Status => status::execute(session),
+        Command::Run(run) => run::execute(session, &run),
+        Command::Ps(ps) => ps::execute(session, &ps),
+        Command::Logs(logs) => logs::execute(session, &logs),
+        Command::Result(result) => result::execute(session, &result),
+        Command::Stop(stop) => operate::execute(session, &stop, Operation::Stop),
+        Command::Start(start) => operate::execute(session, &start, Operation::Start),
+        Command::Rm(rm) => rm::execute(session, &rm),
+        Command::Account(account) => account::execute(session, account),
+        Command::Lock(lock) => lock::execute(session, &lock),
+        Command::Unlock(unlock) => unlock::execute(session, &unlock),
+        Command::Name(name) => name::execute(session, name),
+        Command::Offer(offer) => offer::execute(session, offer),
+        Command::Proof(proof) => proof::execute(session, proof),
+        Command::Keys(keys) => keys::execute(session, keys),
+        Command::Circle(circle) => circle::execute(session, circle),
+        Command::Node(node) => daemon::node(&node),
+        Command::Provider(provider) => daemon::provider(&provider),
+        Command::Names(names) => daemon::names(&names),
+        Command::Ca(authority) => daemon::certificate_authority(&authority),
+        Command::Agent(agent) => daemon::agent(&agent),
+        Command::Supervise => supervise::execute(session),
+    }
+}
+
+/// The runtime that commands of the SDK run on.
+///
+/// Errors: the operating system gives no thread or no poller.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}

@@ -1,0 +1,66 @@
+//! Sends one action and prints what became of it: what the small commands share.
+
+use anyhow::Context as _;
+use client::account::Sent;
+use serde::Serialize;
+use wire::{Action, Amount, Height, TransactionId};
+
+use crate::{failure::Status, session::Session, user};
+
+/// A transaction that was applied, as it is printed.
+#[derive(Serialize)]
+pub struct SentReport {
+    what: &'static str,
+    transaction: TransactionId,
+    height: Height,
+    fee: Amount,
+    /// What the action made, if it made something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<String>,
+}
+
+impl SentReport {
+    /// Sends `action` and prints that it `what`.
+    ///
+    /// Errors: the ledger refused it; the circle cannot be reached.
+    pub fn send(session: &Session, action: Action, what: &'static str) -> anyhow::Result<Status> {
+        Self::send_making(session, action, what, |_| None)
+    }
+
+    /// As [`SentReport::send`]; `made` names what the transaction made.
+    ///
+    /// Errors: as there.
+    pub fn send_making(
+        session: &Session,
+        action: Action,
+        what: &'static str,
+        made: impl FnOnce(TransactionId) -> Option<String>,
+    ) -> anyhow::Result<Status> {
+        let account = user::account(session)?;
+        let name = action.name();
+        let sent: Sent = super::runtime()?
+            .block_on(account.send(vec![action]))
+            .with_context(|| format!("send {name}"))?;
+        let report = Self {
+            what,
+            transaction: sent.transaction,
+            height: sent.receipt.height,
+            fee: sent.receipt.fee,
+            made: made(sent.transaction),
+        };
+        session.print(&report, |report| {
+            let made = report
+                .made
+                .as_ref()
+                .map_or_else(String::new, |made| format!("{made}\n"));
+            format!(
+                "{made}{} (tx {}, height {}, fee {})\n",
+                report.what,
+                report.transaction.short(),
+                report.height,
+                report.fee
+            )
+        })?;
+        Ok(Status::Done)
+    }
+}

@@ -1,0 +1,130 @@
+//! The parts' configuration files, derived from `circle.toml` and the genesis
+//! at every start, so that they always fit this build and this place.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use wire::{CircleId, CircleKey, Genesis, PublicKey};
+
+use super::keys::passphrase_file;
+use crate::{
+    commands::daemon::AgentConfig,
+    founding,
+    ports::Ports,
+    state_directory::{CircleFile, Embedded, StateDirectory, write_toml},
+};
+
+#[derive(Serialize)]
+struct Node {
+    genesis: PathBuf,
+    data_dir: PathBuf,
+    identity_file: PathBuf,
+    share_file: PathBuf,
+    listen: SocketAddr,
+    api: SocketAddr,
+    validators: Vec<ValidatorAddress>,
+}
+
+#[derive(Serialize)]
+struct ValidatorAddress {
+    key: PublicKey,
+    address: String,
+}
+
+/// What every agent knows of the circle.
+#[derive(Serialize)]
+struct Circle<'a> {
+    circle: CircleId,
+    circle_key: CircleKey,
+    nodes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Names<'a> {
+    #[serde(flatten)]
+    circle: Circle<'a>,
+    listen: Vec<SocketAddr>,
+    http: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Authority<'a> {
+    #[serde(flatten)]
+    circle: Circle<'a>,
+    key_file: PathBuf,
+    passphrase_file: PathBuf,
+    data_dir: PathBuf,
+    http: SocketAddr,
+}
+
+/// Writes the configuration of every part.
+///
+/// Errors: the genesis cannot be read; a file cannot be written.
+pub fn write(
+    state: &StateDirectory,
+    file: &CircleFile,
+    embedded: &Embedded,
+    ports: Ports,
+) -> anyhow::Result<()> {
+    write_nodes(state, embedded, ports)?;
+    let circle = || Circle {
+        circle: file.circle,
+        circle_key: file.circle_key,
+        nodes: &file.nodes,
+    };
+    let names = Names {
+        circle: circle(),
+        listen: vec![ports.names()],
+        http: ports.names_http(),
+    };
+    write_toml(&state.names().join("names.toml"), &names)?;
+    let directory = state.certificate_authority();
+    let authority = Authority {
+        circle: circle(),
+        key_file: directory.join(founding::ACCOUNT_KEY),
+        passphrase_file: passphrase_file(&directory.join(founding::ACCOUNT_KEY)),
+        data_dir: directory.clone(),
+        http: ports.certificate_authority(),
+    };
+    write_toml(&directory.join("ca.toml"), &authority)?;
+    super::provider::write(state, file, embedded, ports)?;
+    let key_file = founding::user_key_file(state);
+    let agent = AgentConfig {
+        circle: file.circle,
+        circle_key: file.circle_key,
+        nodes: file.nodes.clone(),
+        passphrase_file: Some(passphrase_file(&key_file)),
+        key_file,
+        wallet: state.user().join("wallet"),
+    };
+    write_toml(&state.user().join("agent.toml"), &agent)
+}
+
+fn write_nodes(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> anyhow::Result<()> {
+    let path = state.genesis();
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let genesis: Genesis =
+        serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    for index in 0..embedded.validators {
+        let directory = state.node(index);
+        let node = Node {
+            genesis: state.genesis(),
+            data_dir: directory.join("data"),
+            identity_file: directory.join("identity.seed"),
+            share_file: directory.join("share"),
+            listen: ports.peer(index),
+            api: ports.api(index),
+            validators: (0..)
+                .zip(&genesis.validators)
+                .map(|(peer, validator)| ValidatorAddress {
+                    key: validator.key,
+                    address: ports.peer(peer).to_string(),
+                })
+                .collect(),
+        };
+        write_toml(&directory.join("node.toml"), &node)?;
+    }
+    Ok(())
+}

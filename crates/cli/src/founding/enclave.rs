@@ -1,0 +1,148 @@
+//! Which enclave program does a circle admit, and is it still the one it has?
+//!
+//! The genesis admits one program by its SHA-256. The circle keeps a copy of
+//! its own, so that rebuilding this product does not take its enclaves away.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use wire::Measurement;
+
+use crate::{
+    failure::Advice,
+    session::Session,
+    state_directory::{Embedded, StateDirectory},
+};
+
+/// The program's file name.
+const NAME: &str = "ringfort-enclave";
+
+/// The enclave program: `given`, or the one beside this program.
+///
+/// Errors: there is none.
+pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()
+            .context("find our own program")?
+            .with_file_name(NAME),
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Advice::new(
+        format!("there is no enclave program at {}", path.display()),
+        "build it with `cargo build -p enclave`, or name one with --enclave FILE",
+    )
+    .into())
+}
+
+/// SHA-256 of the program: what development evidence measures.
+///
+/// Errors: the file cannot be read.
+pub fn measure(path: &Path) -> anyhow::Result<Measurement> {
+    use sha2::Digest as _;
+    let read = || -> std::io::Result<Measurement> {
+        let mut file = std::fs::File::open(path)?;
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(Measurement(hasher.finalize().into())),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    };
+    read().with_context(|| format!("measure {}", path.display()))
+}
+
+/// Checks that the circle's copy is what its genesis admits.
+///
+/// Errors: it is gone or was changed.
+pub fn check_copy(state: &StateDirectory, embedded: &Embedded) -> anyhow::Result<()> {
+    let path = state.enclave();
+    let advice = "put the program back whose SHA-256 the genesis admits, or make a new circle: \
+                  `ringfort down --purge`, then `ringfort up`";
+    if !path.is_file() {
+        let text = format!("the circle's enclave program {} is gone", path.display());
+        return Err(Advice::new(text, advice).into());
+    }
+    let measured = measure(&path)?;
+    if measured != embedded.measurement {
+        let text = format!(
+            "the circle's enclave program {} was changed: it measures {}, and the genesis admits {}",
+            path.display(),
+            measured,
+            embedded.measurement
+        );
+        return Err(Advice::new(text, advice).into());
+    }
+    Ok(())
+}
+
+/// Says that the program found beside this one is not the circle's; refuses it if it was asked for.
+///
+/// Errors: `asked` for a program that the genesis does not admit.
+pub fn compare(
+    session: &Session,
+    found: Measurement,
+    admitted: Measurement,
+    asked: bool,
+) -> anyhow::Result<()> {
+    if found == admitted {
+        return Ok(());
+    }
+    let anew = "to use the new one, make a new circle: `ringfort down --purge`, then `ringfort up`";
+    let text = format!(
+        "the enclave program was rebuilt since this circle was made: it measures {}…, and the \
+         genesis admits {}…",
+        found.short(),
+        admitted.short()
+    );
+    if asked {
+        return Err(Advice::new(text, format!("leave --enclave out to go on; {anew}")).into());
+    }
+    session.terminal.note(&format!(
+        "{text}; the circle goes on with its own copy; {anew}"
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_or_absent_copy_is_refused_with_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::at(directory.path());
+        std::fs::create_dir_all(state.enclave().parent().unwrap()).unwrap();
+        std::fs::write(state.enclave(), b"program").unwrap();
+        let mut embedded = Embedded {
+            base_port: 40_000,
+            validators: 4,
+            providers: 2,
+            measurement: measure(&state.enclave()).unwrap(),
+        };
+        check_copy(&state, &embedded).unwrap();
+        embedded.measurement.0[0] ^= 1;
+        let error = check_copy(&state, &embedded).unwrap_err().to_string();
+        assert!(error.contains("was changed"), "{error}");
+        std::fs::remove_file(state.enclave()).unwrap();
+        let error = check_copy(&state, &embedded).unwrap_err().to_string();
+        assert!(error.contains("is gone"), "{error}");
+    }
+
+    #[test]
+    fn a_measurement_is_the_sha256_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("abc");
+        std::fs::write(&path, b"abc").unwrap();
+        // FIPS 180-4, the one-block example.
+        let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(measure(&path).unwrap().to_string(), wanted);
+    }
+}
