@@ -83,10 +83,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Every block from `from` on, in order and without gaps, until the first
     /// error: that a node has pruned `from`, for instance. Broken connections
     /// are the implementation's to mend.
-    fn events(
-        &self,
-        from: Height,
-    ) -> impl Stream<Item = Result<BlockEvents, LedgerError>> + Send;
+    fn events(&self, from: Height) -> impl Stream<Item = Result<BlockEvents, LedgerError>> + Send;
 }
 
 /// Posting to the ledger from one account.
@@ -97,10 +94,7 @@ pub trait Post: Send + Sync + 'static {
     /// Posts all `actions` in one transaction and waits until it is final.
     ///
     /// Errors: [`LedgerError::Rejected`] when nothing of it was applied.
-    fn post(
-        &self,
-        actions: Vec<Action>,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    fn post(&self, actions: Vec<Action>) -> impl Future<Output = Result<(), LedgerError>> + Send;
 }
 
 /// Decodes value `at` of a reading as a record.

@@ -78,7 +78,9 @@ pub enum AuthorityError {
         source: rcgen::Error,
     },
     /// The root on disk is of another key or for other apexes.
-    #[error("{path} is not the root of this key for these apexes: move it away to have it made again")]
+    #[error(
+        "{path} is not the root of this key for these apexes: move it away to have it made again"
+    )]
     OtherRoot {
         /// Which.
         path: PathBuf,
@@ -259,7 +261,9 @@ fn is_root_of(pem: &str, key: &KeyPair, apexes: &[DomainName]) -> bool {
         .extensions()
         .iter()
         .filter_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::NameConstraints(constraints) => constraints.permitted_subtrees.as_ref(),
+            ParsedExtension::NameConstraints(constraints) => {
+                constraints.permitted_subtrees.as_ref()
+            }
             _ => None,
         })
         .flatten()
@@ -296,7 +300,9 @@ fn open_key(path: &Path) -> Result<KeyPair, AuthorityError> {
 
 /// Writes a file that must not exist, whole or not at all.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let directory = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(file(directory))?;
     let mut partial = path.as_os_str().to_owned();

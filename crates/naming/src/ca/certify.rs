@@ -105,7 +105,10 @@ enum Withheld {
 /// What is to be done for a contract.
 enum Due {
     /// This, now.
-    Now { action: IssueCertificate, renewal: bool },
+    Now {
+        action: IssueCertificate,
+        renewal: bool,
+    },
     /// A renewal, later.
     At(u64),
     /// Nothing: it has ended, or wants none.
@@ -249,7 +252,10 @@ impl<L: Ledger + Post> Worker<'_, L> {
                 Ok(Due::Never) => {
                     self.renewals.remove(&contract);
                 }
-                Err(error @ (Withheld::Ledger(LedgerError::Unavailable(_)) | Withheld::Authority(_))) => {
+                Err(
+                    error
+                    @ (Withheld::Ledger(LedgerError::Unavailable(_)) | Withheld::Authority(_)),
+                ) => {
                     self.fail("looking at a contract", &error).await;
                     // It comes again with the next event or review, as do the rest.
                     self.waiting.insert(contract);
@@ -343,13 +349,17 @@ impl<L: Ledger + Post> Worker<'_, L> {
             return Ok(Due::Never);
         }
         let own = self.ledger.account();
-        let renewal = former.as_ref().map(|former| renewal_at(former, former.authority == own));
+        let renewal = former
+            .as_ref()
+            .map(|former| renewal_at(former, former.authority == own));
         if let Some(at) = renewal
             && reading.time_ms < at
         {
             return Ok(Due::At(at));
         }
-        let reading = self.read(vec![state_key::request(contract.request)]).await?;
+        let reading = self
+            .read(vec![state_key::request(contract.request)])
+            .await?;
         let request: Option<record::Request> = decode(&reading, 0)?;
         let Some((request, name)) =
             request.and_then(|request| Some((request.clone(), request.terms.name?)))
@@ -389,8 +399,10 @@ impl<L: Ledger + Post> Worker<'_, L> {
             .await?;
         let registered: Option<record::Name> = decode(&reading, 0)?;
         let served: Option<RequestId> = decode(&reading, 1)?;
-        Ok(registered.is_some_and(|registered| registered.owner == request.user_key)
-            && served == Some(id))
+        Ok(
+            registered.is_some_and(|registered| registered.owner == request.user_key)
+                && served == Some(id),
+        )
     }
 
     async fn read(&self, keys: Vec<Vec<u8>>) -> Result<ledger::Reading, LedgerError> {

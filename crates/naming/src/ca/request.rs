@@ -79,8 +79,8 @@ impl CheckedRequest {
         if !asks_for(&request, name) {
             return Err(RequestError::Names(name.clone()));
         }
-        let key = SubjectPublicKeyInfo::from_der(info.subject_pki.raw)
-            .map_err(|_| RequestError::Key)?;
+        let key =
+            SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|_| RequestError::Key)?;
         Ok(Self {
             name: name.clone(),
             key,

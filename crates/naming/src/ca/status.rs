@@ -67,7 +67,10 @@ async fn healthz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
     if shown.status().lag_ms <= MAX_LAG_MS {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the ledger is not followed\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger is not followed\n",
+        )
     }
 }
 

@@ -282,10 +282,7 @@ impl<L: Ledger> Follower<'_, L> {
             return;
         }
         let height = self.told.min(self.proven).max(self.zone.height());
-        let changes = self
-            .changed
-            .iter()
-            .map(|name| (name, self.names.get(name)));
+        let changes = self.changed.iter().map(|name| (name, self.names.get(name)));
         self.zone = self.zone.next(height, time_ms, changes);
         self.changed.clear();
         self.published.publish(Arc::new(self.zone.clone()));

@@ -124,9 +124,7 @@ impl Fronts {
             all_counters.extend(counters);
             all_counters.push(Arc::clone(&of_tcp));
             let published = Arc::clone(published);
-            tasks.spawn(async move {
-                match tcp::serve(listener, published, of_tcp).await {}
-            });
+            tasks.spawn(async move { match tcp::serve(listener, published, of_tcp).await {} });
             info!(address = %front.address(), "answering DNS over UDP and TCP");
             udp.push(front);
         }

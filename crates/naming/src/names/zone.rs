@@ -12,10 +12,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
-    base::{
-        Name, Serial, Ttl,
-        iana::Rtype,
-    },
+    base::{Name, Serial, Ttl, iana::Rtype},
     rdata::{A, Aaaa, Ns, Soa, ZoneRecordData},
 };
 use rpds::HashTrieMapSync;

@@ -130,14 +130,20 @@ fn a_leaf_says_what_the_ledger_says_and_nothing_else() {
     assert_eq!(leaf.public_key().raw, key.subject_public_key_info());
     let begins = (time_ms - LEAF_BACKDATE_MS) / 1000;
     assert_eq!(leaf.validity().not_before.timestamp(), begins as i64);
-    assert_eq!(leaf.validity().not_after.timestamp() as u64 * 1000, issued.not_after_ms);
+    assert_eq!(
+        leaf.validity().not_after.timestamp() as u64 * 1000,
+        issued.not_after_ms
+    );
     assert_eq!(issued.not_after_ms, (time_ms + WEEK_MS) / 1000 * 1000);
     assert_eq!(leaf.raw_serial().len(), 16);
     let mut kinds = Vec::new();
     for extension in leaf.extensions() {
         match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => {
-                assert_eq!(names.general_names, [GeneralName::DNSName("hello.internal")]);
+                assert_eq!(
+                    names.general_names,
+                    [GeneralName::DNSName("hello.internal")]
+                );
             }
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 assert!(usage.server_auth && !usage.code_signing && !usage.any);
@@ -173,7 +179,9 @@ fn openssl_refuses_what_lies_outside_the_constraints() {
     let leaf = |name: SanType| {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, "evil");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "evil");
         params.subject_alt_names = vec![name];
         params.use_authority_key_identifier_extension = true;
         params.is_ca = rcgen::IsCa::ExplicitNoCa;
@@ -239,9 +247,15 @@ fn the_root_signs_no_authority() {
     };
     let (leaf, between) = (path("leaf.pem", &leaf), path("between.pem", &between));
     let roots = files.roots.to_str().unwrap();
-    let output = run("openssl", &["verify", "-CAfile", roots, "-untrusted", &between, &leaf]);
+    let output = run(
+        "openssl",
+        &["verify", "-CAfile", roots, "-untrusted", &between, &leaf],
+    );
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("path length"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("path length"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -257,15 +271,22 @@ fn curl_opens_a_service_with_the_root_alone() {
     std::fs::write(directory.path().join("leaf.key"), key.serialize_pem()).unwrap();
     let port = free_port();
     let accept = format!("127.0.0.1:{port}");
-    let arguments = ["s_server", "-accept", &accept, "-cert", "leaf.pem", "-key", "leaf.key", "-www"];
+    let arguments = [
+        "s_server", "-accept", &accept, "-cert", "leaf.pem", "-key", "leaf.key", "-www",
+    ];
     let _server = Daemon::start("openssl", &arguments, directory.path());
     let roots = files.roots.to_str().unwrap();
     let get = |name: &str| {
         let resolve = format!("{name}:{port}:127.0.0.1");
         let url = format!("https://{name}:{port}/");
-        run("curl", &["-sS", "--cacert", roots, "--resolve", &resolve, &url])
+        run(
+            "curl",
+            &["-sS", "--cacert", roots, "--resolve", &resolve, &url],
+        )
     };
-    until("openssl s_server", || get("hello.internal").status.success());
+    until("openssl s_server", || {
+        get("hello.internal").status.success()
+    });
     // 60: the peer's certificate could not be verified.
     assert_eq!(get("other.internal").status.code(), Some(60));
 }
@@ -284,8 +305,13 @@ fn the_key_is_made_once_and_never_overwritten() {
     assert_eq!(std::fs::read(&files.roots).unwrap(), root);
     // A lost root is made again from the key, and its leaves still hold.
     let (tls, der) = request(&["hello.internal"]);
-    let request = CheckedRequest::check(&der, &name_of("hello.internal"), key_digest(&tls)).unwrap();
-    let leaf = files.open(&["internal"]).unwrap().issue(&request, now_ms(), DAY_MS).unwrap();
+    let request =
+        CheckedRequest::check(&der, &name_of("hello.internal"), key_digest(&tls)).unwrap();
+    let leaf = files
+        .open(&["internal"])
+        .unwrap()
+        .issue(&request, now_ms(), DAY_MS)
+        .unwrap();
     std::fs::remove_file(&files.roots).unwrap();
     files.open(&["internal"]).unwrap();
     assert_eq!(std::fs::read(&files.key).unwrap(), key);
@@ -293,14 +319,23 @@ fn the_key_is_made_once_and_never_overwritten() {
     assert!(accepted, "{said}");
     // Other apexes want another root; an exposed or damaged key is not used.
     let other = files.open(&["internal", "example"]);
-    assert!(matches!(other, Err(AuthorityError::OtherRoot { .. })), "{other:?}");
+    assert!(
+        matches!(other, Err(AuthorityError::OtherRoot { .. })),
+        "{other:?}"
+    );
     std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o640)).unwrap();
     let exposed = files.open(&["internal"]);
-    assert!(matches!(exposed, Err(AuthorityError::Exposed { .. })), "{exposed:?}");
+    assert!(
+        matches!(exposed, Err(AuthorityError::Exposed { .. })),
+        "{exposed:?}"
+    );
     std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&files.key, "not a key").unwrap();
     let damaged = files.open(&["internal"]);
-    assert!(matches!(damaged, Err(AuthorityError::Crypto { .. })), "{damaged:?}");
+    assert!(
+        matches!(damaged, Err(AuthorityError::Crypto { .. })),
+        "{damaged:?}"
+    );
     assert_eq!(std::fs::read(&files.key).unwrap(), b"not a key");
 }
 
@@ -371,7 +406,10 @@ fn changes_for(id: u8, name: &str, owner_is_user: bool) -> Vec<(Vec<u8>, Option<
         .into_iter()
         .map(|(key, value)| (key, Some(value)))
         .collect();
-    changes.push((state_key::certificate_wanted(contract(id)), Some(Vec::new())));
+    changes.push((
+        state_key::certificate_wanted(contract(id)),
+        Some(Vec::new()),
+    ));
     changes
 }
 
@@ -409,7 +447,10 @@ async fn a_certificate_follows_its_enclave_by_one_block() {
     assert_eq!(certificate.name, name_of("late.internal"));
     let (accepted, said) = verify(&files.roots, &pem(&certificate.certificate));
     assert!(accepted, "{said}");
-    assert_eq!((progress.report().issued, progress.report().refused), (2, 0));
+    assert_eq!(
+        (progress.report().issued, progress.report().refused),
+        (2, 0)
+    );
     task.abort();
 }
 
@@ -419,7 +460,10 @@ async fn only_who_owns_the_name_and_runs_gets_a_certificate() {
     let files = files();
     let (progress, task) = start(&ledger, &files);
     // Another's name.
-    ledger.commit(changes_for(1, "stolen.internal", false), vec![registered(1)]);
+    ledger.commit(
+        changes_for(1, "stolen.internal", false),
+        vec![registered(1)],
+    );
     // A name outside the apexes.
     ledger.commit(changes_for(2, "hello.example", true), vec![registered(2)]);
     // A request for another name than the contract's.
@@ -512,7 +556,10 @@ async fn certificates_come_once_nodes_answer_again() {
     ledger.commit(changes_for(1, "hello.internal", true), vec![registered(1)]);
     until_async("failures", || progress.report().failed > 0).await;
     ledger.set_down(false);
-    until_async("the certificate", || ledger.certificate(contract(1)).is_some()).await;
+    until_async("the certificate", || {
+        ledger.certificate(contract(1)).is_some()
+    })
+    .await;
     task.abort();
 }
 

@@ -21,9 +21,10 @@ use crate::{
 fn following(ledger: &MemoryLedger) -> (Arc<Published>, tokio::task::JoinHandle<()>) {
     let published = Arc::new(Published::new(Tolerance::default()));
     let (ledger, to) = (ledger.clone(), Arc::clone(&published));
-    let task = tokio::spawn(async move {
-        match follow(&ledger, &[], ZoneSettings::default(), &to).await {}
-    });
+    let task =
+        tokio::spawn(
+            async move { match follow(&ledger, &[], ZoneSettings::default(), &to).await {} },
+        );
     (published, task)
 }
 
@@ -208,7 +209,10 @@ async fn without_nodes_the_image_stays_and_grows_stale() {
     assert_eq!(at(tolerance.stale_after_ms + 1), Freshness::Stale);
     assert_eq!(at(tolerance.expire_after_ms + 1), Freshness::Expired);
     ledger.set_down(false);
-    until_async("the change", || published.zone().unwrap().height() >= changed).await;
+    until_async("the change", || {
+        published.zone().unwrap().height() >= changed
+    })
+    .await;
     let zone = published.zone().unwrap();
     assert_eq!(told(&zone, "hello.internal").unwrap(), "\"two\"");
     task.abort();

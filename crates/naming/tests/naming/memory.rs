@@ -126,7 +126,11 @@ impl MemoryLedger {
     }
 
     pub fn certificate(&self, contract: ContractId) -> Option<Certificate> {
-        let bytes = self.state().entries.get(&state_key::certificate(contract))?.clone();
+        let bytes = self
+            .state()
+            .entries
+            .get(&state_key::certificate(contract))?
+            .clone();
         Some(record::decode(&bytes).unwrap())
     }
 

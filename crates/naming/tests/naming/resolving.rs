@@ -87,8 +87,14 @@ async fn dig_reads_what_a_replica_and_its_owner_make_of_a_name() {
     }
     assert_eq!(short(&["hello.internal", "TXT"]), ["\"by its owner\""]);
     assert_eq!(short(&["_dmarc.hello.internal", "TXT"]), ["\"v=DMARC1;\""]);
-    assert_eq!(short(&["www.alias.internal", "AAAA"]), ["2001:db8::1", "hello.internal."]);
-    assert_eq!(short(&["alias.internal", "TYPE65280"]), ["\\# 6 6F7061717565"]);
+    assert_eq!(
+        short(&["www.alias.internal", "AAAA"]),
+        ["2001:db8::1", "hello.internal."]
+    );
+    assert_eq!(
+        short(&["alias.internal", "TYPE65280"]),
+        ["\\# 6 6F7061717565"]
+    );
     assert_eq!(short(&["internal", "NS"]), ["ns.internal."]);
     assert_eq!(short(&["ns.internal", "A"]), ["192.0.2.53"]);
     let soa = "ns.internal. hostmaster.internal. 42 60 10 86400 5";
@@ -100,15 +106,27 @@ async fn dig_finds_outcomes_and_flags_in_order() {
     let server = Server::start(&names()).await;
     let ask = |arguments: &[&str]| dig(server.address(), arguments);
     let told = ask(&["hello.internal", "A"]);
-    assert!(told.contains("status: NOERROR") && told.contains("flags: qr aa rd;"), "{told}");
+    assert!(
+        told.contains("status: NOERROR") && told.contains("flags: qr aa rd;"),
+        "{told}"
+    );
     assert!(!told.contains("Warning: Message parser"), "{told}");
     let told = ask(&["nobody.internal", "A"]);
-    assert!(told.contains("status: NXDOMAIN") && told.contains("flags: qr aa rd;"), "{told}");
+    assert!(
+        told.contains("status: NXDOMAIN") && told.contains("flags: qr aa rd;"),
+        "{told}"
+    );
     // An underscore label between a name and its records exists.
     let told = ask(&["_tcp.hello.internal", "A"]);
-    assert!(told.contains("status: NOERROR") && told.contains("ANSWER: 0"), "{told}");
+    assert!(
+        told.contains("status: NOERROR") && told.contains("ANSWER: 0"),
+        "{told}"
+    );
     let told = ask(&["x.sub.alias.internal", "A"]);
-    assert!(told.contains("flags: qr rd;") && told.contains("AUTHORITY: 1"), "{told}");
+    assert!(
+        told.contains("flags: qr rd;") && told.contains("AUTHORITY: 1"),
+        "{told}"
+    );
     assert!(ask(&["example.org", "A"]).contains("status: REFUSED"));
     assert!(ask(&["+opcode=status", "hello.internal"]).contains("status: NOTIMP"));
     assert!(ask(&["+edns=1", "+noednsneg", "hello.internal"]).contains("status: BADVERS"));
@@ -122,13 +140,23 @@ async fn dig_finds_outcomes_and_flags_in_order() {
 async fn large_answers_come_over_tcp() {
     let server = Server::start(&names()).await;
     let told = dig(server.address(), &["large.internal", "TXT", "+ignore"]);
-    assert!(told.contains("flags: qr aa tc rd;") && told.contains("ANSWER: 0"), "{told}");
+    assert!(
+        told.contains("flags: qr aa tc rd;") && told.contains("ANSWER: 0"),
+        "{told}"
+    );
     let told = dig(server.address(), &["large.internal", "TXT"]);
     assert!(told.contains("Truncated, retrying in TCP"), "{told}");
     assert!(told.contains("ANSWER: 16"), "{told}");
     let told = dig(
         server.address(),
-        &["+tcp", "+keepopen", "hello.internal", "A", "large.internal", "TXT"],
+        &[
+            "+tcp",
+            "+keepopen",
+            "hello.internal",
+            "A",
+            "large.internal",
+            "TXT",
+        ],
     );
     assert_eq!(told.matches("status: NOERROR").count(), 2);
 }
@@ -136,12 +164,24 @@ async fn large_answers_come_over_tcp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kdig_and_drill_agree() {
     let server = Server::start(&names()).await;
-    let (at, port) = (format!("@{}", server.address().ip()), server.address().port().to_string());
-    let kdig = output("kdig", &[&at, "-p", &port, "hello.internal", "AAAA", "+edns"]);
-    assert!(kdig.contains("status: NOERROR") && kdig.contains("2001:db8::1"), "{kdig}");
+    let (at, port) = (
+        format!("@{}", server.address().ip()),
+        server.address().port().to_string(),
+    );
+    let kdig = output(
+        "kdig",
+        &[&at, "-p", &port, "hello.internal", "AAAA", "+edns"],
+    );
+    assert!(
+        kdig.contains("status: NOERROR") && kdig.contains("2001:db8::1"),
+        "{kdig}"
+    );
     assert!(!kdig.contains("WARNING"), "{kdig}");
     let drill = output("drill", &[&at, "-p", &port, "hello.internal", "AAAA"]);
-    assert!(drill.contains("rcode: NOERROR") && drill.contains("2001:db8::1"), "{drill}");
+    assert!(
+        drill.contains("rcode: NOERROR") && drill.contains("2001:db8::1"),
+        "{drill}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +199,11 @@ async fn unbound_resolves_through_a_stub_zone() {
     );
     let path = directory.path().join("unbound.conf");
     std::fs::write(&path, config).unwrap();
-    let _unbound = Daemon::start("unbound", &["-d", "-c", path.to_str().unwrap()], directory.path());
+    let _unbound = Daemon::start(
+        "unbound",
+        &["-d", "-c", path.to_str().unwrap()],
+        directory.path(),
+    );
     let resolver: SocketAddr = ([127, 0, 0, 1], port).into();
     let at = ["@127.0.0.1", "-p", &port.to_string()].map(str::to_owned);
     until("unbound", || {
@@ -174,14 +218,24 @@ async fn unbound_resolves_through_a_stub_zone() {
         .collect();
     lines.sort();
     assert_eq!(lines, ["127.0.1.1", "127.0.1.2"]);
-    assert_eq!(dig(resolver, &["+short", "www.alias.internal", "AAAA"]), "hello.internal.\n2001:db8::1\n");
+    assert_eq!(
+        dig(resolver, &["+short", "www.alias.internal", "AAAA"]),
+        "hello.internal.\n2001:db8::1\n"
+    );
     assert!(dig(resolver, &["nobody.internal", "A"]).contains("status: NXDOMAIN"));
     assert!(dig(resolver, &["large.internal", "TXT"]).contains("ANSWER: 16"));
     assert!(dig(resolver, &["hello.internal", "MX"]).contains("status: NOERROR"));
     // delv asks the resolver as a validating stub would.
     let delv = output(
         "delv",
-        &["@127.0.0.1", "-p", &port.to_string(), "-i", "hello.internal", "AAAA"],
+        &[
+            "@127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-i",
+            "hello.internal",
+            "AAAA",
+        ],
     );
     assert!(delv.contains("2001:db8::1"), "{delv}");
 }
@@ -201,7 +255,14 @@ async fn tcp_queries_are_pipelined_and_answered_in_order() {
     };
     let mut all = Vec::new();
     for id in 0..50 {
-        all.extend(query(id, if id % 2 == 0 { "large.internal" } else { "hello.internal" }));
+        all.extend(query(
+            id,
+            if id % 2 == 0 {
+                "large.internal"
+            } else {
+                "hello.internal"
+            },
+        ));
     }
     // Cut where it hurts: within a length, within a header.
     for part in [&all[..1], &all[1..7], &all[7..]] {
@@ -238,7 +299,13 @@ async fn an_address_cannot_take_all_connections() {
     until("room", || {
         let told = crate::programs::run(
             "dig",
-            &["@127.0.0.1", "-p", &server.address().port().to_string(), "+tcp", "hello.internal"],
+            &[
+                "@127.0.0.1",
+                "-p",
+                &server.address().port().to_string(),
+                "+tcp",
+                "hello.internal",
+            ],
         );
         told.status.success()
     });
@@ -260,11 +327,18 @@ async fn status_says_height_names_and_outcomes() {
     assert_eq!(status["answers"]["NXDOMAIN"], 2);
     let healthz = format!("http://{http}/healthz");
     assert_eq!(output("curl", &["-sS", &healthz]), "ok\n");
-    let old = server.published.zone().unwrap().next(Height(43), now_ms() - 60_000, []);
+    let old = server
+        .published
+        .zone()
+        .unwrap()
+        .next(Height(43), now_ms() - 60_000, []);
     server.published.publish(Arc::new(old));
     assert_eq!(output("curl", &["-sS", &healthz]), "stale\n");
     let told = dig(server.address(), &["hello.internal", "A"]);
-    assert!(told.contains("EDE: 3 (Stale Answer)") && told.contains("ANSWER: 2"), "{told}");
+    assert!(
+        told.contains("EDE: 3 (Stale Answer)") && told.contains("ANSWER: 2"),
+        "{told}"
+    );
     let told = dig(server.address(), &["nobody.internal", "A"]);
     assert!(told.contains("EDE: 19"), "{told}");
 }
@@ -275,5 +349,8 @@ async fn a_server_that_has_read_nothing_says_so() {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let fronts = Fronts::start(&[any], None, None, &published).await.unwrap();
     let told = dig(fronts.addresses().next().unwrap(), &["hello.internal", "A"]);
-    assert!(told.contains("status: SERVFAIL") && told.contains("EDE: 14 (Not Ready)"), "{told}");
+    assert!(
+        told.contains("status: SERVFAIL") && told.contains("EDE: 14 (Not Ready)"),
+        "{told}"
+    );
 }

@@ -90,7 +90,10 @@ impl Knot {
         let probe = question(u16::MAX, "internal", 6, Some(1232));
         let short = Some(Duration::from_millis(200));
         knot.socket.set_read_timeout(short).unwrap();
-        while knot.try_ask(&probe).is_none_or(|octets| octets[3] & 0x0f != 0) {
+        while knot
+            .try_ask(&probe)
+            .is_none_or(|octets| octets[3] & 0x0f != 0)
+        {
             assert!(Instant::now() < deadline, "knotd did not come up");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -156,7 +159,12 @@ fn said(octets: &[u8]) -> Said {
                     .to_any_record::<AllRecordData<_, ParsedName<_>>>()
                     .unwrap();
                 let ttl = record.ttl().as_secs();
-                let line = format!("{} {ttl} {} {}", record.owner(), record.rtype(), record.data());
+                let line = format!(
+                    "{} {ttl} {} {}",
+                    record.owner(),
+                    record.rtype(),
+                    record.data()
+                );
                 line.to_ascii_lowercase()
             })
             .collect()
@@ -173,13 +181,18 @@ fn said(octets: &[u8]) -> Said {
 
 /// A name from what exists, or a little beside it.
 fn some_name(random: &mut StdRng, known: &[String]) -> String {
-    let labels = ["a", "host", "sub", "*", "beside", "_443", "_tcp", "mx", "under", "ring"];
+    let labels = [
+        "a", "host", "sub", "*", "beside", "_443", "_tcp", "mx", "under", "ring",
+    ];
     let mut name = known.choose(random).unwrap().clone();
     match random.random_range(0..4) {
         0 => {}
         1 => name = format!("{}.{name}", labels.choose(random).unwrap()),
         2 => {
-            let (one, two) = (labels.choose(random).unwrap(), labels.choose(random).unwrap());
+            let (one, two) = (
+                labels.choose(random).unwrap(),
+                labels.choose(random).unwrap(),
+            );
             name = format!("{one}.{two}.{name}");
         }
         _ => {
@@ -210,7 +223,10 @@ fn knot_answers_alike() {
     for id in 0..QUESTIONS {
         let name = some_name(&mut random, &known);
         let rtype = *TYPES.choose(&mut random).unwrap();
-        let edns = [None, Some(512), Some(1232)].choose(&mut random).copied().flatten();
+        let edns = [None, Some(512), Some(1232)]
+            .choose(&mut random)
+            .copied()
+            .flatten();
         let query = question(id, &name, rtype, edns);
         let view = View {
             zone: Some(&zone),
@@ -219,7 +235,9 @@ fn knot_answers_alike() {
         let ours = said(&answer(&query, Transport::Udp, view).unwrap().octets);
         let theirs = said(&knot.try_ask(&query).expect("knotd answers"));
         if ours != theirs {
-            differences.push(format!("{name} TYPE{rtype} {edns:?}\n ours {ours:?}\n knot {theirs:?}"));
+            differences.push(format!(
+                "{name} TYPE{rtype} {edns:?}\n ours {ours:?}\n knot {theirs:?}"
+            ));
         }
     }
     differences.sort();

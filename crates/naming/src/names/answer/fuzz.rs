@@ -2,10 +2,7 @@
 
 use std::sync::OnceLock;
 
-use domain::base::{
-    Message, Ttl,
-    iana::Rtype,
-};
+use domain::base::{Message, Ttl, iana::Rtype};
 use domain::rdata::{A, Aaaa, Cname, Dname, Mx, Ns, Txt};
 
 use super::{Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
@@ -146,7 +143,9 @@ fn delegation() -> Domain {
     ];
     domain.node_mut(b"\x03sub").add(Rtype::NS, TTL, servers);
     let glue = A::from_octets(192, 0, 2, 54).into();
-    domain.node_mut(b"\x03ns1\x03sub").add(Rtype::A, TTL, [glue]);
+    domain
+        .node_mut(b"\x03ns1\x03sub")
+        .add(Rtype::A, TTL, [glue]);
     domain
 }
 

@@ -179,9 +179,8 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> 
             }
         };
         // A ring of aliases is answered as far as it goes, once.
-        let is_alias_of = |placed: &Placed<'_>| {
-            placed.set.rtype == Rtype::CNAME && placed.owner == next
-        };
+        let is_alias_of =
+            |placed: &Placed<'_>| placed.set.rtype == Rtype::CNAME && placed.owner == next;
         if answer.answer.iter().any(is_alias_of) {
             return answer;
         }
@@ -379,4 +378,3 @@ fn addresses<'z>(node: Option<&'z Node>, owner: &OwnerName) -> impl Iterator<Ite
 pub(super) fn owned(name: &impl domain::base::ToName) -> Option<OwnerName> {
     name.try_to_name().ok()
 }
-

@@ -82,9 +82,7 @@ impl<'q> Query<'q> {
             return Err(OptRcode::NOTIMP);
         }
         // RFC 9619: a query has exactly one question.
-        let question = message
-            .sole_question()
-            .map_err(|_| OptRcode::FORMERR)?;
+        let question = message.sole_question().map_err(|_| OptRcode::FORMERR)?;
         head.echo = Some(message);
         head.edns = edns(message)?;
         let qname = lookup::owned(question.qname()).ok_or(OptRcode::FORMERR)?;

@@ -58,7 +58,9 @@ impl Told {
 
     fn extended_error(&self) -> Option<ExtendedErrorCode> {
         let opt = self.message().opt()?;
-        opt.opt().first::<ExtendedError<_>>().map(|error| error.code())
+        opt.opt()
+            .first::<ExtendedError<_>>()
+            .map(|error| error.code())
     }
 }
 
@@ -169,7 +171,10 @@ fn an_empty_non_terminal_exists() {
         assert_eq!(told.rcode, OptRcode::NOERROR, "{name}");
         assert_eq!(told.authority, [SOA]);
     }
-    assert_eq!(ask("x.under.host.internal", Rtype::A).rcode, OptRcode::NXDOMAIN);
+    assert_eq!(
+        ask("x.under.host.internal", Rtype::A).rcode,
+        OptRcode::NXDOMAIN
+    );
 }
 
 #[test]
@@ -211,7 +216,10 @@ fn rfc_1034_aliases_are_followed_within_the_zone() {
     let told = ask("alias.internal", Rtype::CNAME);
     assert_eq!(told.answer, ["alias.internal 60 CNAME host.internal."]);
     let told = ask("alias.internal", Rtype::TXT);
-    assert_eq!((told.answer.len(), &told.authority[..]), (1, &[SOA.to_owned()][..]));
+    assert_eq!(
+        (told.answer.len(), &told.authority[..]),
+        (1, &[SOA.to_owned()][..])
+    );
     for name in ["out.alias.internal", "cross.alias.internal"] {
         let told = ask(name, Rtype::A);
         assert_eq!((told.rcode, told.answer.len()), (OptRcode::NOERROR, 1));
@@ -292,9 +300,11 @@ fn rfc_6672_a_dname_redirects_what_is_beneath_it() {
     let mut domain = crate::names::zone::Domain::with_apex();
     let far = format!("{}host.internal", "z".repeat(63) + ".");
     let target = domain::rdata::Dname::new(crate::names::zone::absolute(&far).unwrap());
-    domain
-        .node_mut(b"")
-        .add(Rtype::DNAME, domain::base::Ttl::from_secs(1), [target.into()]);
+    domain.node_mut(b"").add(
+        Rtype::DNAME,
+        domain::base::Ttl::from_secs(1),
+        [target.into()],
+    );
     zone.set(&"moved.internal".parse().unwrap(), Some(domain));
     let response = answer(&query(&longest, Rtype::A), Transport::Udp, view(&zone)).unwrap();
     assert_eq!(Told::of(&response).rcode, OptRcode::YXDOMAIN);
@@ -369,7 +379,10 @@ fn what_is_not_ours_is_refused() {
     builder.push((name, Rtype::TXT, Class::CH)).unwrap();
     assert_eq!(udp(&builder.finish()).rcode, OptRcode::REFUSED);
     let told = udp(&query_edns("example.org", Rtype::A, 1232, 0));
-    assert_eq!(told.extended_error(), Some(ExtendedErrorCode::NOT_AUTHORITATIVE));
+    assert_eq!(
+        told.extended_error(),
+        Some(ExtendedErrorCode::NOT_AUTHORITATIVE)
+    );
 }
 
 #[test]
@@ -423,7 +436,10 @@ fn malformed_queries_are_told_so_and_noise_is_not_answered() {
 #[test]
 fn rfc_3597_unknown_types_are_types_like_any_other() {
     let told = ask("host.internal", Rtype::from_int(65_280));
-    assert_eq!((told.rcode, &told.authority[..]), (OptRcode::NOERROR, &[SOA.to_owned()][..]));
+    assert_eq!(
+        (told.rcode, &told.authority[..]),
+        (OptRcode::NOERROR, &[SOA.to_owned()][..])
+    );
 }
 
 #[test]
@@ -436,16 +452,31 @@ fn rfc_8914_says_when_it_is_not_ready_stale_or_expired() {
     };
     let at_first = told(&asked, None, Freshness::Fresh);
     assert_eq!(at_first.rcode, OptRcode::SERVFAIL);
-    assert_eq!(at_first.extended_error(), Some(ExtendedErrorCode::NOT_READY));
+    assert_eq!(
+        at_first.extended_error(),
+        Some(ExtendedErrorCode::NOT_READY)
+    );
     let stale = told(&asked, Some(&zone), Freshness::Stale);
     assert_eq!((stale.rcode, stale.answer.len()), (OptRcode::NOERROR, 1));
-    assert_eq!(stale.extended_error(), Some(ExtendedErrorCode::STALE_ANSWER));
+    assert_eq!(
+        stale.extended_error(),
+        Some(ExtendedErrorCode::STALE_ANSWER)
+    );
     let stale = told(&denied, Some(&zone), Freshness::Stale);
     let code = ExtendedErrorCode::STALE_NXDOMAIN_ANSWER;
-    assert_eq!((stale.rcode, stale.extended_error()), (OptRcode::NXDOMAIN, Some(code)));
+    assert_eq!(
+        (stale.rcode, stale.extended_error()),
+        (OptRcode::NXDOMAIN, Some(code))
+    );
     let expired = told(&asked, Some(&zone), Freshness::Expired);
-    assert_eq!((expired.rcode, expired.answer.len()), (OptRcode::SERVFAIL, 0));
-    assert_eq!(expired.extended_error(), Some(ExtendedErrorCode::INVALID_DATA));
+    assert_eq!(
+        (expired.rcode, expired.answer.len()),
+        (OptRcode::SERVFAIL, 0)
+    );
+    assert_eq!(
+        expired.extended_error(),
+        Some(ExtendedErrorCode::INVALID_DATA)
+    );
     let fresh = told(&asked, Some(&zone), Freshness::Fresh);
     assert_eq!(fresh.extended_error(), None);
 }
