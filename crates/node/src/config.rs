@@ -213,10 +213,16 @@ impl NodeConfig {
 
     /// The same keys, each once, all of them Ed25519.
     fn check_validators(&self, genesis: &Genesis) -> Result<(), ConfigError> {
-        let founding: BTreeSet<PublicKey> =
-            genesis.validators.iter().map(|founder| founder.key).collect();
-        let configured: BTreeSet<PublicKey> =
-            self.validators.iter().map(|validator| validator.key).collect();
+        let founding: BTreeSet<PublicKey> = genesis
+            .validators
+            .iter()
+            .map(|founder| founder.key)
+            .collect();
+        let configured: BTreeSet<PublicKey> = self
+            .validators
+            .iter()
+            .map(|validator| validator.key)
+            .collect();
         let problem = if configured.len() != self.validators.len() {
             Some("a key is listed twice".to_owned())
         } else if let Some(missing) = founding.difference(&configured).next() {
@@ -251,7 +257,9 @@ pub fn read_genesis(path: &Path) -> Result<Genesis, ConfigError> {
 fn read_text(path: &Path, limit: u64) -> Result<String, ConfigError> {
     let read = || {
         let mut text = String::new();
-        fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+        fs::File::open(path)?
+            .take(limit)
+            .read_to_string(&mut text)?;
         Ok(text)
     };
     read().map_err(|source| ConfigError::Read {

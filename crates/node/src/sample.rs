@@ -55,7 +55,9 @@ impl Circle {
         let seeds: Vec<[u8; 32]> = (1..=validators).map(|number| [number; 32]).collect();
         let keys: Vec<_> = seeds.iter().map(keys::public_key).collect();
         let dealing = keys::development_dealer(&keys, [7; 32]).expect("a few validators");
-        let mut accounts: Vec<_> = (0..USERS).map(|number| (account(number), BALANCE)).collect();
+        let mut accounts: Vec<_> = (0..USERS)
+            .map(|number| (account(number), BALANCE))
+            .collect();
         accounts.sort_unstable();
         let genesis = Genesis {
             version: Genesis::VERSION,

@@ -4,7 +4,9 @@ use axum::{Json, extract::State};
 use borsh::BorshDeserialize as _;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::{AccountId, Digest, Header, Height, Receipt, SignedTransaction, Transaction, TransactionId};
+use wire::{
+    AccountId, Digest, Header, Height, Receipt, SignedTransaction, Transaction, TransactionId,
+};
 
 use super::{Api, error::ApiError, request::Path};
 use crate::store::{Snapshot, StoreError};

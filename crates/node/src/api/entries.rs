@@ -172,7 +172,10 @@ pub(crate) async fn list(
     api.read(move |snapshot| {
         let after = listing.after.as_ref().map(|after| after.0.as_slice());
         let (entries, more) = page(snapshot, &listing.prefix.0, after, listing.limit)?;
-        let next = entries.last().filter(|_| more).map(|(key, _)| hex::encode(key));
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|(key, _)| hex::encode(key));
         let entries = entries
             .into_iter()
             .map(|(key, value)| Listed {
@@ -219,7 +222,10 @@ pub(crate) async fn prove_many(
     let Keys { keys } = body.json()?;
     if keys.len() > MAX_PROVEN {
         return Err(ApiError::bad_request(
-            format!("{} keys are asked for; {MAX_PROVEN} are proven at a time", keys.len()),
+            format!(
+                "{} keys are asked for; {MAX_PROVEN} are proven at a time",
+                keys.len()
+            ),
             "ask several times",
         ));
     }

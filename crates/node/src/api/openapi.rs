@@ -3,9 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{
-    blocks, circle, entries, events, headers, market, records, status, transactions,
-};
+use super::{blocks, circle, entries, events, headers, market, records, status, transactions};
 
 /// The description of this API.
 #[derive(OpenApi)]
@@ -17,14 +15,29 @@ use super::{
             docs/spec/proofs.md says how to check it with the circle's key alone."
     ),
     paths(
-        status::status, status::ready, status::alive, status::metrics,
+        status::status,
+        status::ready,
+        status::alive,
+        status::metrics,
         circle::circle,
-        transactions::submit, transactions::receipt,
-        entries::entry, entries::list, entries::prove_many,
-        headers::header, blocks::block, events::events,
-        records::account, records::lock, records::name, records::names,
-        records::offer, records::offers, records::request, records::contract,
-        records::enclave, records::certificate,
+        transactions::submit,
+        transactions::receipt,
+        entries::entry,
+        entries::list,
+        entries::prove_many,
+        headers::header,
+        blocks::block,
+        events::events,
+        records::account,
+        records::lock,
+        records::name,
+        records::names,
+        records::offer,
+        records::offers,
+        records::request,
+        records::contract,
+        records::enclave,
+        records::certificate,
         market::dry_run,
     )
 )]

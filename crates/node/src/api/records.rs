@@ -9,7 +9,9 @@ use axum::{Json, extract::State};
 use borsh::BorshDeserialize;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use wire::{AccountId, ContractId, DomainName, Height, LockId, OfferId, RequestId, record, state_key};
+use wire::{
+    AccountId, ContractId, DomainName, Height, LockId, OfferId, RequestId, record, state_key,
+};
 
 use super::{
     Api,
@@ -165,7 +167,9 @@ pub(crate) async fn names(
     State(api): State<Api>,
     Query(part): Query<Part>,
 ) -> Result<Json<Records<record::Name>>, ApiError> {
-    let after = part.after.map(|name| [state_key::NAMES, name.as_bytes()].concat());
+    let after = part
+        .after
+        .map(|name| [state_key::NAMES, name.as_bytes()].concat());
     let id = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     list(api, state_key::NAMES, after, part.limit, id).await
 }

@@ -158,8 +158,6 @@ pub(crate) async fn metrics(State(api): State<Api>) -> String {
     ];
     figures
         .iter()
-        .map(|(name, value)| {
-            format!("# TYPE ringfort_{name} gauge\nringfort_{name} {value}\n")
-        })
+        .map(|(name, value)| format!("# TYPE ringfort_{name} gauge\nringfort_{name} {value}\n"))
         .collect()
 }

@@ -100,7 +100,9 @@ fn check_transactions(
     let checked = known.into_iter().enumerate().map(|(index, known)| {
         let result = match known {
             Some(entry) => Ok(entry.checked.clone()),
-            None => fresh.next().expect("one result for each unknown transaction"),
+            None => fresh
+                .next()
+                .expect("one result for each unknown transaction"),
         };
         result.map_err(|error| Invalid::Transaction { index, error })
     });

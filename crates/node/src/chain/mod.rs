@@ -63,7 +63,9 @@ pub enum ChainError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store was founded by other rules for the same genesis.
-    #[error("the stored genesis block is {stored}; this build founds {founded} on the same genesis")]
+    #[error(
+        "the stored genesis block is {stored}; this build founds {founded} on the same genesis"
+    )]
     OtherFounding {
         /// The digest of the stored block 0.
         stored: Digest,

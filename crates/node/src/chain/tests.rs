@@ -24,7 +24,10 @@ fn submit(parts: &Parts, transactions: &[wire::SignedTransaction]) {
 }
 
 fn balance(parts: &Parts, user: u8) -> Amount {
-    let bytes = parts.tip.snapshot().entry(&state_key::account(account(user)));
+    let bytes = parts
+        .tip
+        .snapshot()
+        .entry(&state_key::account(account(user)));
     let account: record::Account = record::decode(&bytes.unwrap().unwrap()).unwrap();
     account.balance
 }
@@ -50,7 +53,10 @@ fn proposes_what_waits_and_another_node_agrees() {
     let circle = circle();
     let (mut leader, mut follower) = (open(&circle), open(&circle));
     assert!(!leader.chain.has_work());
-    submit(&leader, &[circle.transfer(0, 0, 1, 500), circle.transfer(0, 1, 2, 7)]);
+    submit(
+        &leader,
+        &[circle.transfer(0, 0, 1, 500), circle.transfer(0, 1, 2, 7)],
+    );
     assert!(leader.chain.has_work());
     let genesis = leader.chain.genesis();
     assert_eq!(genesis, follower.chain.genesis());
@@ -75,7 +81,10 @@ fn proposes_what_waits_and_another_node_agrees() {
 fn refuses_every_block_that_breaks_a_rule() {
     let circle = circle();
     let (mut leader, mut follower) = (open(&circle), open(&circle));
-    submit(&leader, &[circle.transfer(0, 0, 1, 500), circle.transfer(3, 0, 2, 7)]);
+    submit(
+        &leader,
+        &[circle.transfer(0, 0, 1, 500), circle.transfer(3, 0, 2, 7)],
+    );
     let genesis = leader.chain.genesis();
     let good = leader.chain.propose(&genesis, 1000).unwrap();
     let with = |transactions: Vec<Vec<u8>>| {
@@ -92,11 +101,23 @@ fn refuses_every_block_that_breaks_a_rule() {
         ("version", altered(&good, |b| b.header.version = 2)),
         ("circle", altered(&good, |b| b.header.circle.0[0] ^= 1)),
         ("height", altered(&good, |b| b.header.height = Height(2))),
-        ("parent", altered(&good, |b| b.header.parent = Digest([1; 32]))),
-        ("digest", altered(&good, |b| b.header.transactions.0[0] ^= 1)),
+        (
+            "parent",
+            altered(&good, |b| b.header.parent = Digest([1; 32])),
+        ),
+        (
+            "digest",
+            altered(&good, |b| b.header.transactions.0[0] ^= 1),
+        ),
         ("past", altered(&good, |b| b.header.time_ms = 0)),
-        ("future", altered(&good, |b| b.header.time_ms = 1001 + MAX_CLOCK_SKEW_MS)),
-        ("twice", with(vec![first.clone(), second.clone(), first.clone()])),
+        (
+            "future",
+            altered(&good, |b| b.header.time_ms = 1001 + MAX_CLOCK_SKEW_MS),
+        ),
+        (
+            "twice",
+            with(vec![first.clone(), second.clone(), first.clone()]),
+        ),
         ("forged", with(vec![forged, second])),
         ("noise", with(vec![b"noise".to_vec()])),
         ("fewer", with(vec![first.clone()])),
@@ -112,7 +133,10 @@ fn refuses_every_block_that_breaks_a_rule() {
 fn the_order_of_independent_transfers_changes_only_the_header() {
     let circle = circle();
     let mut parts = open(&circle);
-    submit(&parts, &[circle.transfer(0, 0, 1, 5), circle.transfer(3, 0, 2, 7)]);
+    submit(
+        &parts,
+        &[circle.transfer(0, 0, 1, 5), circle.transfer(3, 0, 2, 7)],
+    );
     let genesis = parts.chain.genesis();
     let block = parts.chain.propose(&genesis, 1000).unwrap();
     let reversed = altered(&block, |block| {
@@ -143,7 +167,10 @@ fn builds_on_unfinalized_blocks_and_forgets_the_losing_fork() {
 
     parts.chain.finalized(one.clone(), None);
     assert_eq!(parts.chain.pending.len(), 2, "two and three");
-    assert!(!parts.chain.verify(&fork, &on_fork, 1300), "its line is dead");
+    assert!(
+        !parts.chain.verify(&fork, &on_fork, 1300),
+        "its line is dead"
+    );
     assert!(parts.chain.propose(&fork, 1300).is_none());
     parts.chain.finalized(two.clone(), None);
     assert_eq!(balance(&parts, 1), Amount(BALANCE.0 + 110));
@@ -184,7 +211,10 @@ fn leaves_out_what_would_be_neither_applied_nor_charged() {
     let second = circle.transfer(0, 1, 1, 1);
     let third = circle.transfer(0, 2, 1, 1);
     submit(&parts, &[first.clone(), second, third]);
-    submit(&parts, &[circle.transfer(0, 3, 1, 1), circle.transfer(0, 4, 1, 1)]);
+    submit(
+        &parts,
+        &[circle.transfer(0, 3, 1, 1), circle.transfer(0, 4, 1, 1)],
+    );
     let block = parts.chain.propose(&genesis, 1000).unwrap();
     assert_eq!(block.transactions[0], first.encode());
     assert!(block.transactions.len() < 5, "{}", block.transactions.len());
@@ -264,7 +294,10 @@ fn the_durable_height_follows_within_the_persist_interval() {
         assert!(behind < PERSIST_BLOCKS, "{behind} blocks");
         parent = block;
     }
-    let block = parts.chain.propose(&parent, 1000 + PERSIST_INTERVAL_MS).unwrap();
+    let block = parts
+        .chain
+        .propose(&parent, 1000 + PERSIST_INTERVAL_MS)
+        .unwrap();
     parts.chain.finalized(block, None);
     assert_eq!(parts.chain.durable_height(), Height(101));
 }
@@ -298,7 +331,14 @@ fn proves_at_the_latest_certified_height_also_when_later_blocks_are_final() {
     let proof = parts.tip.snapshot().prove(b"nothing").unwrap().unwrap();
     assert_eq!(proof.value, None);
     // The signature above was made up, and no light client falls for it.
-    assert!(verify_header(&proof.header, &proof.certificate, &circle.genesis.circle_key).is_err());
+    assert!(
+        verify_header(
+            &proof.header,
+            &proof.certificate,
+            &circle.genesis.circle_key
+        )
+        .is_err()
+    );
 }
 
 #[test]

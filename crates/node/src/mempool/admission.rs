@@ -79,11 +79,13 @@ impl Gate {
             .collect();
         let snapshot = self.tip.snapshot();
         let next = snapshot.height().plus(1);
-        let checked = signatures::check(&new, self.circle).into_iter().map(|result| {
-            let checked = result?;
-            ledger::admit(&*snapshot, next, &checked).map_err(Refusal::Ledger)?;
-            Ok(checked)
-        });
+        let checked = signatures::check(&new, self.circle)
+            .into_iter()
+            .map(|result| {
+                let checked = result?;
+                ledger::admit(&*snapshot, next, &checked).map_err(Refusal::Ledger)?;
+                Ok(checked)
+            });
         let mut verdicts: Vec<Result<_, Refusal>> = checked.collect();
         drop(snapshot);
 
@@ -93,7 +95,9 @@ impl Gate {
             .zip(&known)
             .filter(|(_, known)| known.is_none());
         for verdict in &mut verdicts {
-            let (bytes, _) = unknown.next().expect("one verdict for each unknown transaction");
+            let (bytes, _) = unknown
+                .next()
+                .expect("one verdict for each unknown transaction");
             if let Ok(checked) = verdict {
                 accepted.push((checked.clone(), bytes));
             }

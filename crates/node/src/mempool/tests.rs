@@ -102,7 +102,9 @@ fn passes_over_a_gap_and_what_has_expired() {
     let at = |height| sequences(&parts.mempool.select(&*state, Height(height)));
     assert_eq!(at(4), [(sample::account(2), 0), (sample::account(3), 0)]);
     assert_eq!(at(5), [(sample::account(2), 0)]);
-    parts.mempool.insert(vec![checked(&circle, 0, 0)], Height(1));
+    parts
+        .mempool
+        .insert(vec![checked(&circle, 0, 0)], Height(1));
     assert_eq!(
         at(5),
         [
@@ -154,10 +156,7 @@ fn the_gate_refuses_what_is_not_signed_or_cannot_pay() {
             fresh: true
         })
     );
-    assert_eq!(
-        results[1],
-        Err(Refusal::Check(wire::CheckError::Signature))
-    );
+    assert_eq!(results[1], Err(Refusal::Check(wire::CheckError::Signature)));
     assert!(matches!(results[2], Err(Refusal::Check(_))));
     assert_eq!(
         results[3],

@@ -208,9 +208,7 @@ impl Snapshot {
     /// As [`Snapshot::prove`], at a height that [`Snapshot::certified`] gave.
     pub fn prove_at(&self, key: &[u8], height: Height) -> Result<Proof, StoreError> {
         let missing = |what: &str| StoreError::Damaged(format!("no {what} at height {height}"));
-        let header = self
-            .header_at(height)?
-            .ok_or_else(|| missing("header"))?;
+        let header = self.header_at(height)?.ok_or_else(|| missing("header"))?;
         let certificate = self
             .certificate(height)?
             .ok_or_else(|| missing("certificate"))?;

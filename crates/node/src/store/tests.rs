@@ -87,7 +87,12 @@ impl Chain {
 fn changes(entries: &[(&str, Option<&str>)]) -> Changes {
     entries
         .iter()
-        .map(|(key, value)| (key.as_bytes().to_vec(), value.map(|v| v.as_bytes().to_vec())))
+        .map(|(key, value)| {
+            (
+                key.as_bytes().to_vec(),
+                value.map(|v| v.as_bytes().to_vec()),
+            )
+        })
         .collect()
 }
 
@@ -181,7 +186,11 @@ fn keeps_no_node_that_nothing_needs() {
         let text = height.to_string();
         let change = changes(&[("\0\0\0\u{1}", Some(text.as_str()))]);
         let empty = Changes::new();
-        chain.append(if height % 2 == 0 { &change } else { &empty }, Persist::Later, false);
+        chain.append(
+            if height % 2 == 0 { &change } else { &empty },
+            Persist::Later,
+            false,
+        );
     }
     let path = 5 * PROVABLE_HEIGHTS;
     assert!(
@@ -201,13 +210,20 @@ fn a_snapshot_stays_what_it_was() {
     let mut chain = Chain::new(&MemoryDisk::default());
     chain.append(&changes(&[("a", Some("1"))]), Persist::Later, true);
     let before = chain.snapshot();
-    chain.append(&changes(&[("a", None), ("b", Some("2"))]), Persist::Now, true);
+    chain.append(
+        &changes(&[("a", None), ("b", Some("2"))]),
+        Persist::Now,
+        true,
+    );
     assert_eq!(before.entry(b"a").unwrap().unwrap(), b"1");
     assert_eq!(before.entry(b"b").unwrap(), None);
     assert_eq!(before.height(), Height(0));
     let after = chain.snapshot();
     assert_eq!(after.entry(b"a").unwrap(), None);
-    assert_eq!(after.entry_at(b"a", Height(0)).unwrap().value.unwrap(), b"1");
+    assert_eq!(
+        after.entry_at(b"a", Height(0)).unwrap().value.unwrap(),
+        b"1"
+    );
     assert_eq!(after.entry_at(b"b", Height(0)).unwrap().value, None);
 }
 
