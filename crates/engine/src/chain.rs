@@ -42,7 +42,11 @@ pub trait Chain: Send {
     /// clocks.
     fn verify(&mut self, parent: &Block, block: &Block, now_ms: u64) -> bool;
 
-    /// Takes a finalized block; it is durable when this returns.
+    /// Takes a finalized block.
+    ///
+    /// The engine's archives hold it already, synced: the next start gives
+    /// the chain every block above its [`Chain::durable_height`] again, so it
+    /// may sync its own store for many blocks at a time.
     ///
     /// Blocks come in the order of their heights, without gaps, from
     /// [`Chain::durable_height`] + 1 on; a block may come again after a crash.

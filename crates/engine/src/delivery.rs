@@ -1,9 +1,9 @@
 //! How do finalized blocks and certificates get from consensus to the chain?
 //!
 //! Consensus reports certificates as it sees them; marshal reports finalized
-//! blocks in order and waits for each to be acknowledged. A block is
-//! acknowledged only when the chain has made it durable, so a crash between
-//! the two delivers it again.
+//! blocks in order and waits for each to be acknowledged. Marshal syncs its
+//! archives before it reports a block, and a start replays from them whatever
+//! the chain has not made durable, so a crash loses nothing.
 
 use commonware_actor::Feedback;
 use commonware_consensus::{

@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub certificates: BTreeMap<u64, Certificate>,
     /// The block that was proposed on each parent, the last if several were.
     pub proposed: BTreeMap<Digest, Digest>,
+    /// The height that the chain last called durable.
+    pub durable: u64,
     /// Promises that were broken.
     pub broken: Vec<String>,
 }
@@ -41,7 +43,13 @@ impl Recorder {
     pub(super) fn new(chain: Box<dyn Chain>, record: Arc<Mutex<Record>>) -> Self {
         let delivered = chain.durable_height().0;
         let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
-        shown.extend(record.lock().finalized.get(&delivered).copied());
+        let mut before = record.lock();
+        shown.extend(before.finalized.get(&delivered).copied());
+        if delivered < before.durable {
+            let promise = format!("the chain keeps what it calls durable ({})", before.durable);
+            before.broken.push(promise);
+        }
+        drop(before);
         Self {
             chain,
             record,
@@ -117,12 +125,14 @@ impl Chain for Recorder {
         }
         self.chain.finalized(block, certificate);
         let durable = self.chain.durable_height().0;
-        if durable < height {
-            self.record
-                .lock()
+        let mut record = self.record.lock();
+        if durable > height || durable < record.durable {
+            record
                 .broken
-                .push(format!("the chain keeps what is final ({height})"));
+                .push(format!("the chain keeps what it calls durable ({durable})"));
         }
+        record.durable = durable;
+        drop(record);
         self.shown.insert(digest);
     }
 
