@@ -1,0 +1,117 @@
+//! A circle of its own for a benchmark, made by the binary that people use.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use anyhow::{Context, Result, bail};
+use client::{SecretString, keyfile};
+use serde_json::Value;
+use tempfile::TempDir;
+use wire::CircleId;
+
+use crate::load::{Node, Payer};
+
+/// Where a benchmark's circle has its ports: clear of the default and of the tests'.
+const BASE_PORT: u16 = 31_000;
+
+/// A running circle; stopped and removed when dropped.
+pub struct Circle {
+    binary: PathBuf,
+    state: TempDir,
+}
+
+impl Circle {
+    /// Founds a circle and waits until it is well.
+    pub fn up(binary: &Path) -> Result<Self> {
+        let circle = Self {
+            binary: binary.to_owned(),
+            state: tempfile::tempdir()?,
+        };
+        circle.run(&["up", "--base-port", &BASE_PORT.to_string()])?;
+        Ok(circle)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(&self.binary)
+            .arg("--state")
+            .arg(self.state.path())
+            .args(arguments)
+            .output()
+            .with_context(|| format!("{} does not start", self.binary.display()))
+    }
+
+    /// Runs `ringfort` with `arguments`; its output.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "ringfort {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The JSON that `ringfort -o json` prints.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let all: Vec<&str> = ["-o", "json"].iter().chain(arguments).copied().collect();
+        Ok(serde_json::from_str(&self.run(&all)?)?)
+    }
+
+    /// A connection pool for each node.
+    pub fn nodes(&self) -> Result<Vec<Node>> {
+        let shown = self.json(&["circle", "show"])?;
+        let urls = shown["nodes"]
+            .as_array()
+            .context("circle show lists no nodes")?;
+        Ok(urls
+            .iter()
+            .filter_map(Value::as_str)
+            .map(Node::new)
+            .collect())
+    }
+
+    /// The user's account, which holds the funds.
+    pub async fn funder(&self, node: &Node) -> Result<Payer> {
+        let user = self.state.path().join("user");
+        let passphrase = fs::read_to_string(user.join("passphrase"))?;
+        let passphrase = SecretString::from(passphrase.trim().to_owned());
+        let key = keyfile::open(&user.join("user.key"), &passphrase)?;
+        let account = node.get(&format!("/v1/accounts/{}", key.account())).await?;
+        let sequence = account["sequence"]
+            .as_u64()
+            .or_else(|| account["account"]["sequence"].as_u64())
+            .or_else(|| account["record"]["sequence"].as_u64())
+            .context("the account has no sequence")?;
+        Ok(Payer::new(key.signer(), sequence, self.id()?))
+    }
+
+    fn id(&self) -> Result<CircleId> {
+        let shown = self.json(&["circle", "show"])?;
+        Ok(shown["circle"]
+            .as_str()
+            .context("circle show gives no id")?
+            .parse()?)
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// The certificate authority's root, PEM.
+    pub fn roots(&self) -> PathBuf {
+        self.state.path().join("ca/roots.pem")
+    }
+}
+
+impl Drop for Circle {
+    fn drop(&mut self) {
+        if let Err(error) = self.run(&["down"]) {
+            eprintln!("the benchmark's circle does not stop: {error:#}");
+        }
+    }
+}

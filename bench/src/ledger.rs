@@ -1,0 +1,125 @@
+//! Finality at light load, and signed transfers at saturation beside etcd's
+//! writes.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use wire::AccountId;
+
+use crate::{
+    circle::Circle,
+    etcd,
+    load::{self, Payer},
+    statistics::{Samples, print_ratio},
+};
+
+/// Transfers a second at light load.
+const LIGHT_PER_SECOND: u64 = 20;
+
+/// Closed loops on each side; the largest of these rates is compared.
+const CONCURRENCY: [usize; 2] = [64, 512];
+
+/// Units that each account of the benchmark starts with.
+const FUNDS: u64 = 50_000_000;
+
+/// How long each part of the benchmark takes.
+pub struct Lengths {
+    /// Of the light load.
+    pub light: Duration,
+    /// Of each round at saturation.
+    pub round: Duration,
+    /// Rounds of each side.
+    pub rounds: usize,
+}
+
+/// Runs both parts on one circle and prints them.
+pub async fn run(binary: &Path, lengths: &Lengths) -> Result<()> {
+    let circle = Circle::up(binary)?;
+    let nodes = circle.nodes()?;
+    let mut funder = circle.funder(&nodes[0]).await?;
+    let most = CONCURRENCY[CONCURRENCY.len() - 1];
+    let mut payers = load::fund(&nodes[0], &mut funder, most, FUNDS).await?;
+    let value_bytes = payers[0].transfer(AccountId([0; 32])).encode().len();
+    // The probe for the size took a sequence that was never sent.
+    payers.remove(0);
+
+    let interval = Duration::from_millis(1000 / LIGHT_PER_SECOND);
+    let latencies = load::light_load(&nodes[0], &mut funder, interval, lengths.light).await?;
+    let latencies = Samples::milliseconds(&latencies);
+    let p99 = latencies.percentile(99.0);
+    println!(
+        "finality at {LIGHT_PER_SECOND} transfers a second, {} samples",
+        latencies.count()
+    );
+    println!(
+        "  p50 {:.1} ms, p99 {p99:.1} ms   goal p99 300 ms: {}",
+        latencies.median(),
+        if p99 <= 300.0 { "reached" } else { "missed" }
+    );
+
+    let cluster = etcd::Cluster::start(3).await?;
+    let mut clients = Vec::new();
+    for member in 0..3 {
+        clients.push(cluster.connect(member).await?);
+    }
+    println!("values of {value_bytes} bytes on both sides, closed loops of {CONCURRENCY:?}");
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..lengths.rounds {
+        let (rate, back) = best_of_ours(&nodes, payers, lengths.round).await?;
+        payers = back;
+        ours.push(rate);
+        peer.push(best_of_etcd(&clients, value_bytes, lengths.round).await?);
+    }
+    print_ratio(
+        "acknowledged writes",
+        "1/s",
+        1.0,
+        &ours,
+        "etcd, 3 members",
+        &peer,
+    );
+    Ok(())
+}
+
+async fn best_of_ours(
+    nodes: &[load::Node],
+    mut payers: Vec<Payer>,
+    length: Duration,
+) -> Result<(f64, Vec<Payer>)> {
+    let mut best = 0f64;
+    for concurrency in CONCURRENCY {
+        let idle = payers.split_off(concurrency.min(payers.len()));
+        let (round, mut back) = load::transfers(nodes, payers, length).await?;
+        let latencies = Samples::milliseconds(&round.latencies);
+        println!(
+            "    ringfort, {concurrency:>4} loops: {:>8.0} 1/s, p50 {:.0} ms, p99 {:.0} ms",
+            round.per_second,
+            latencies.median(),
+            latencies.percentile(99.0)
+        );
+        best = best.max(round.per_second);
+        back.extend(idle);
+        payers = back;
+    }
+    Ok((best, payers))
+}
+
+async fn best_of_etcd(
+    clients: &[etcd::Client],
+    value_bytes: usize,
+    length: Duration,
+) -> Result<f64> {
+    let mut best = 0f64;
+    for concurrency in CONCURRENCY {
+        let round = load::etcd_writes(clients, concurrency, value_bytes, length).await?;
+        let latencies = Samples::milliseconds(&round.latencies);
+        println!(
+            "    etcd,     {concurrency:>4} loops: {:>8.0} 1/s, p50 {:.0} ms, p99 {:.0} ms",
+            round.per_second,
+            latencies.median(),
+            latencies.percentile(99.0)
+        );
+        best = best.max(round.per_second);
+    }
+    Ok(best)
+}

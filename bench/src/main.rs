@@ -1,0 +1,85 @@
+//! Ringfort beside its peers: what docs/performance.md quotes.
+//!
+//! Every comparison is made in one run on one machine, in alternating rounds,
+//! and given as a ratio. A figure without its machine and versions is not
+//! printed.
+
+mod circle;
+mod etcd;
+mod ledger;
+mod load;
+mod machine;
+mod payload;
+mod run;
+mod service;
+mod statistics;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Benchmarks; see docs/performance.md.
+#[derive(Parser)]
+struct Arguments {
+    /// The `ringfort` binary to measure.
+    #[arg(long, global = true, default_value = "target/release/ringfort")]
+    ringfort: PathBuf,
+    /// The `wasmtime` binary to measure beside it.
+    #[arg(long, global = true, default_value = "wasmtime")]
+    wasmtime: PathBuf,
+    /// The hello-world component.
+    #[arg(long, global = true, default_value = "target/components/hello.wasm")]
+    component: PathBuf,
+    /// Alternating rounds.
+    #[arg(long, global = true, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each round.
+    #[arg(long, global = true, default_value_t = 5)]
+    seconds: u64,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Finality, and transfers beside etcd's writes.
+    Ledger,
+    /// From `ringfort run` to the first answer, step by step.
+    Run,
+    /// A hello-world component beside `wasmtime serve`.
+    Service,
+    /// Payload encryption beside `openssl speed`.
+    Payload,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let wasmtime = arguments.wasmtime.to_string_lossy().into_owned();
+    let ringfort = arguments.ringfort.to_string_lossy().into_owned();
+    machine::print(&[
+        (&ringfort, &["--version"]),
+        ("etcd", &["--version"]),
+        (&wasmtime, &["--version"]),
+        ("openssl", &["version"]),
+    ]);
+    let round = Duration::from_secs(arguments.seconds);
+    let rounds = arguments.rounds;
+    match arguments.what {
+        What::Ledger => {
+            let lengths = ledger::Lengths {
+                light: round * 6,
+                round,
+                rounds,
+            };
+            ledger::run(&arguments.ringfort, &lengths).await
+        }
+        What::Run => run::run(&arguments.ringfort, &arguments.component, rounds),
+        What::Service => {
+            let (own, peer) = (&arguments.ringfort, &arguments.wasmtime);
+            service::run(own, peer, &arguments.component, rounds, round).await
+        }
+        What::Payload => payload::run(rounds, arguments.seconds),
+    }
+}

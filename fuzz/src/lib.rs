@@ -1,0 +1,108 @@
+//! A fuzz target for every decoder that reads bytes from a peer, a file or a
+//! user.
+//!
+//! A target is a function over bytes that must not panic, whatever they are,
+//! and that asserts what must hold of what it accepts. `tests/short.rs` runs
+//! all of them on the stable toolchain over mutated seeds; `script/fuzz` runs
+//! one under libFuzzer for as long as is wished.
+
+mod dns;
+mod handshakes;
+mod ledger;
+
+/// One decoder under test.
+pub struct Target {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Valid inputs to mutate; not empty.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Decodes; panics only on a defect.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "transaction",
+        seeds: ledger::transactions,
+        run: ledger::transaction,
+    },
+    Target {
+        name: "block",
+        seeds: ledger::blocks,
+        run: ledger::block,
+    },
+    Target {
+        name: "genesis",
+        seeds: ledger::geneses,
+        run: ledger::genesis,
+    },
+    Target {
+        name: "record",
+        seeds: ledger::records,
+        run: ledger::record,
+    },
+    Target {
+        name: "domain_name",
+        seeds: ledger::names,
+        run: ledger::name,
+    },
+    Target {
+        name: "proof",
+        seeds: ledger::proofs,
+        run: ledger::proof,
+    },
+    Target {
+        name: "evidence",
+        seeds: ledger::evidences,
+        run: ledger::evidence,
+    },
+    Target {
+        name: "frame",
+        seeds: handshakes::frames,
+        run: handshakes::frame,
+    },
+    Target {
+        name: "payload",
+        seeds: handshakes::payloads,
+        run: handshakes::payload,
+    },
+    Target {
+        name: "bundle",
+        seeds: handshakes::bundles,
+        run: handshakes::bundle,
+    },
+    Target {
+        name: "archive",
+        seeds: handshakes::archives,
+        run: handshakes::archive,
+    },
+    Target {
+        name: "sealed_message",
+        seeds: handshakes::messages,
+        run: handshakes::message,
+    },
+    Target {
+        name: "log_record",
+        seeds: handshakes::logs,
+        run: handshakes::log,
+    },
+    Target {
+        name: "dns_query",
+        seeds: dns::queries,
+        run: naming::names::fuzz_query,
+    },
+];
+
+/// The function of the target called `name`.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .map(|target| target.run)
+}
+
+/// The names of all targets.
+pub fn names() -> Vec<&'static str> {
+    TARGETS.iter().map(|target| target.name).collect()
+}
