@@ -195,6 +195,10 @@ impl<L: Ledger + Post> Worker<'_, L> {
     }
 
     async fn review(&mut self, now_ms: u64) -> Result<(), LedgerError> {
+        // A proof, though nothing is to be done: only a proof shows that the
+        // ledger is followed.
+        let reading = self.ledger.read(vec![state_key::pool()], Height(0)).await?;
+        self.progress.read(&reading);
         let due = self
             .renewals
             .iter()
