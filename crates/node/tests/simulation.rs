@@ -24,8 +24,8 @@ use wire::{Amount, Block, Height, Receipt, TransactionId, TransactionResult};
 /// Schedules of everything at once.
 const SEEDS: u64 = 100;
 
-/// Every so many seeds of it run in one test, so that they share processors.
-const SHARDS: u64 = 4;
+/// Tests over which the seeds are spread.
+const SHARDS: u64 = 8;
 
 /// What a validator told its clients: receipts of final blocks.
 type Acknowledged = Arc<Mutex<BTreeMap<(usize, TransactionId), Receipt>>>;
@@ -209,25 +209,28 @@ fn run_shard(shard: u64) {
     assert!(applied > 0, "the runs did something");
 }
 
-#[test]
-fn survives_chaos_0() {
-    run_shard(0);
+/// One test for each shard, so that they run side by side.
+macro_rules! shards {
+    ($($name:ident = $shard:literal),*) => {
+        $(
+            #[test]
+            fn $name() {
+                run_shard($shard);
+            }
+        )*
+    };
 }
 
-#[test]
-fn survives_chaos_1() {
-    run_shard(1);
-}
-
-#[test]
-fn survives_chaos_2() {
-    run_shard(2);
-}
-
-#[test]
-fn survives_chaos_3() {
-    run_shard(3);
-}
+shards!(
+    survives_chaos_0 = 0,
+    survives_chaos_1 = 1,
+    survives_chaos_2 = 2,
+    survives_chaos_3 = 3,
+    survives_chaos_4 = 4,
+    survives_chaos_5 = 5,
+    survives_chaos_6 = 6,
+    survives_chaos_7 = 7
+);
 
 #[test]
 fn a_calm_circle_applies_everything_that_is_sent() {

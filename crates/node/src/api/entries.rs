@@ -12,7 +12,7 @@ use super::{
     error::ApiError,
     request::{Body, Hex, Path, Query},
 };
-use crate::store::Snapshot;
+use crate::store::{self, Snapshot};
 
 /// Keys in one request for proofs: some 60 KB of answer.
 const MAX_PROVEN: usize = 64;
@@ -145,7 +145,7 @@ pub(crate) struct Entries {
 }
 
 /// Entries and whether there are more.
-pub(crate) type Page = (Vec<(Vec<u8>, Vec<u8>)>, bool);
+pub(crate) type Page = (store::Entries, bool);
 
 /// Up to `limit` entries after `after`.
 pub(crate) fn page(

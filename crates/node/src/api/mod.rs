@@ -26,6 +26,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
+    serve::ListenerExt as _,
 };
 use engine::EngineHandle;
 use tokio::{
@@ -42,7 +43,7 @@ use crate::{
 use error::ApiError;
 
 /// Requests that are answered at a time; each holds little more than its body.
-const MAX_REQUESTS: usize = 1024;
+const MAX_REQUESTS: usize = 4096;
 
 /// Streams of events at a time; each reads one block after another.
 const MAX_STREAMS: usize = 256;
@@ -118,6 +119,12 @@ pub async fn serve(
         // A sender that is gone means the same.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
+    // Answers are small: each leaves at once.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps small answers back");
+        }
+    });
     axum::serve(listener, router(api))
         .with_graceful_shutdown(end)
         .await

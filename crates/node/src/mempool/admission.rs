@@ -65,60 +65,50 @@ impl Gate {
     ///
     /// Shape:  one result for each of `encoded`, in order.
     /// Errors: [`Refusal`], for each on its own.
-    pub fn admit(&self, encoded: Vec<Vec<u8>>) -> Vec<Result<Admitted, Refusal>> {
+    pub fn admit(&self, mut encoded: Vec<Vec<u8>>) -> Vec<Result<Admitted, Refusal>> {
         let ids: Vec<TransactionId> = encoded
             .iter()
             .map(|bytes| TransactionId::of_encoded(bytes))
             .collect();
-        let known = self.mempool.known(&ids);
-        let new: Vec<&[u8]> = encoded
+        let waiting = self.mempool.known(&ids);
+        let unknown: Vec<usize> = (0..ids.len())
+            .filter(|index| waiting[*index].is_none())
+            .collect();
+        let new: Vec<&[u8]> = unknown
             .iter()
-            .zip(&known)
-            .filter(|(_, known)| known.is_none())
-            .map(|(bytes, _)| bytes.as_slice())
+            .map(|index| encoded[*index].as_slice())
+            .collect();
+        let checks = signatures::check(&new, self.circle);
+
+        let admitted = |index: usize, fresh| Admitted {
+            id: ids[index],
+            fresh,
+        };
+        let mut results: Vec<_> = (0..ids.len())
+            .map(|index| Ok(admitted(index, false)))
             .collect();
         let snapshot = self.tip.snapshot();
         let next = snapshot.height().plus(1);
-        let checked = signatures::check(&new, self.circle)
-            .into_iter()
-            .map(|result| {
-                let checked = result?;
+        let (mut accepted, mut places) = (Vec::new(), Vec::new());
+        for (index, check) in unknown.into_iter().zip(checks) {
+            let judged = check.map_err(Refusal::Check).and_then(|checked| {
                 ledger::admit(&*snapshot, next, &checked).map_err(Refusal::Ledger)?;
                 Ok(checked)
             });
-        let mut verdicts: Vec<Result<_, Refusal>> = checked.collect();
-        drop(snapshot);
-
-        let mut accepted = Vec::new();
-        let mut unknown = encoded
-            .into_iter()
-            .zip(&known)
-            .filter(|(_, known)| known.is_none());
-        for verdict in &mut verdicts {
-            let (bytes, _) = unknown
-                .next()
-                .expect("one verdict for each unknown transaction");
-            if let Ok(checked) = verdict {
-                accepted.push((checked.clone(), bytes));
+            match judged {
+                Ok(checked) => {
+                    accepted.push((checked, std::mem::take(&mut encoded[index])));
+                    places.push(index);
+                }
+                Err(refusal) => results[index] = Err(refusal),
             }
         }
-        let mut inserted = self.mempool.insert(accepted, next).into_iter();
-        let mut verdicts = verdicts.into_iter().map(|verdict| {
-            verdict.and_then(|_| {
-                let fresh = inserted.next().expect("one result for each accepted");
-                fresh.map_err(Refusal::Mempool)
-            })
-        });
-        ids.into_iter()
-            .zip(known)
-            .map(|(id, known)| {
-                let fresh = match known {
-                    Some(_) => false,
-                    None => verdicts.next().expect("one verdict for each unknown")?,
-                };
-                Ok(Admitted { id, fresh })
-            })
-            .collect()
+        for (index, inserted) in places.into_iter().zip(self.mempool.insert(accepted, next)) {
+            results[index] = inserted
+                .map(|fresh| admitted(index, fresh))
+                .map_err(Refusal::Mempool);
+        }
+        results
     }
 }
 

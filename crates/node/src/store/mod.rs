@@ -26,7 +26,7 @@ use wire::{CircleId, Event, Header, Height, Receipt};
 
 #[cfg(any(test, feature = "simulation"))]
 pub use memory::MemoryDisk;
-pub use snapshot::{EntryAt, Snapshot};
+pub use snapshot::{Entries, EntryAt, Snapshot};
 pub use tree::TreeUpdate;
 
 use tables::*;

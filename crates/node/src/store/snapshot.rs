@@ -33,6 +33,9 @@ pub struct Snapshot {
     digest: Digest,
 }
 
+/// Keys and values, keys ascending.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One entry at one height.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryAt {
@@ -177,7 +180,7 @@ impl Snapshot {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Entries, StoreError> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
