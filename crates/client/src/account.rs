@@ -15,8 +15,8 @@ use std::{
 
 use tokio::sync::Mutex;
 use wire::{
-    AccountId, Action, Amount, Height, PublicKey, Receipt, Reject, SignedTransaction, Transaction,
-    TransactionId, TransactionResult,
+    AccountId, Action, Amount, CircleId, PublicKey, Receipt, Reject, SignedTransaction,
+    Transaction, TransactionId, TransactionResult,
 };
 
 use crate::{error::ClientError, keyfile::UnlockedKey, ledger::Client};
@@ -196,10 +196,14 @@ impl Account {
                     });
                 }
                 TransactionResult::Rejected {
-                    reject: Reject::SequenceMismatch,
+                    reject: Reject::SequenceMismatch | Reject::Expired,
                     ..
                 } if attempt < MAX_ATTEMPTS => self.forget().await,
                 TransactionResult::Rejected { reject, action } => {
+                    if action.is_none() {
+                        // Refused as a whole, it has not used its sequence up.
+                        self.forget().await;
+                    }
                     return Err(AccountError::Rejected {
                         what,
                         reject,
@@ -238,7 +242,7 @@ impl Account {
             circle: self.client.circle(),
             sender: self.public(),
             sequence,
-            expires_at: Height(self.client.seen().0).plus(EXPIRY_BLOCKS),
+            expires_at: self.client.recent_height().await?.plus(EXPIRY_BLOCKS),
             fee_limit: Amount(u64::MAX),
             actions: actions.to_vec(),
         };
@@ -262,7 +266,7 @@ impl Account {
         let mut turns = self.turns.lock().await;
         if turns.held.is_none() {
             if let Some(path) = turns.path.clone() {
-                let (file, next) = take_turn(path).await?;
+                let (file, next) = take_turn(path, self.client.circle()).await?;
                 // Another process may have sent since this one last did.
                 if turns.next != next {
                     turns.next = next;
@@ -275,7 +279,7 @@ impl Account {
             None => match self.client.account(&self.public()).await {
                 Ok(account) => account.sequence,
                 Err(error) => {
-                    turns.release();
+                    turns.release(self.client.circle());
                     return Err(error.into());
                 }
             },
@@ -295,7 +299,7 @@ impl Account {
             turns.next = None;
         }
         turns.under_way = turns.under_way.saturating_sub(1);
-        turns.release();
+        turns.release(self.client.circle());
     }
 
     async fn forget(&self) {
@@ -305,12 +309,13 @@ impl Account {
 
 impl Turns {
     /// Gives the turn to other processes once nothing is under way.
-    fn release(&mut self) {
+    fn release(&mut self, circle: CircleId) {
         if self.under_way > 0 {
             return;
         }
         if let Some(mut file) = self.held.take() {
-            let next = self.next.map(|next| next.to_string()).unwrap_or_default();
+            let next = self.next.map(|next| format!("{circle} {next}"));
+            let next = next.unwrap_or_default();
             let written = file
                 .set_len(0)
                 .and_then(|()| file.seek(SeekFrom::Start(0)))
@@ -324,7 +329,7 @@ impl Turns {
 }
 
 /// Locks the file and reads the next sequence that the last holder left.
-async fn take_turn(path: PathBuf) -> Result<(File, Option<u64>), AccountError> {
+async fn take_turn(path: PathBuf, circle: CircleId) -> Result<(File, Option<u64>), AccountError> {
     let error = |source| AccountError::LockFile {
         path: path.clone(),
         source,
@@ -351,8 +356,12 @@ async fn take_turn(path: PathBuf) -> Result<(File, Option<u64>), AccountError> {
     }
     let mut text = String::new();
     // A damaged file only costs one read of the ledger.
-    let next = match (&mut file).take(32).read_to_string(&mut text) {
-        Ok(_) => text.trim().parse().ok(),
+    let next = match (&mut file).take(128).read_to_string(&mut text) {
+        Ok(_) => text
+            .split_once(' ')
+            // A number of another circle's means nothing here.
+            .filter(|(of, _)| *of == circle.to_string())
+            .and_then(|(_, next)| next.trim().parse().ok()),
         Err(_) => None,
     };
     Ok((file, next))

@@ -153,11 +153,16 @@ impl ClientError {
             .find(|reject| reject.number() == number)
     }
 
-    /// Whether another transaction of the same account came first: what was
-    /// signed can never apply, and signing again can.
+    /// Whether what was signed can never apply and signing again can: another
+    /// transaction of the same account came first, or it waited too long.
     pub(crate) fn lost_its_sequence(&self) -> bool {
         let gone = |error: &ApiError| matches!(&*error.code, "sequence_taken" | "given_up");
-        self.reject() == Some(wire::Reject::SequenceMismatch)
-            || matches!(self, Self::Api(error) if gone(error))
+        let again = |reject| {
+            matches!(
+                reject,
+                wire::Reject::SequenceMismatch | wire::Reject::Expired
+            )
+        };
+        self.reject().is_some_and(again) || matches!(self, Self::Api(error) if gone(error))
     }
 }

@@ -56,6 +56,9 @@ const SUBMIT_DEADLINE: Duration = Duration::from_secs(120);
 /// The pause before a transaction is shown to the nodes again.
 const RESUBMIT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a height counts as recent: some hundred blocks at full speed.
+const RECENT_MS: u64 = 5_000;
+
 /// The age up to which a proof counts as current: a quiet circle makes a block
 /// several times a second, and clocks differ by seconds.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60);
@@ -73,6 +76,8 @@ struct Shared {
     max_age: Option<Duration>,
     /// The highest height that was seen proven.
     seen: AtomicU64,
+    /// When that was, by this machine's clock, Unix milliseconds.
+    seen_at_ms: AtomicU64,
     genesis: OnceCell<Genesis>,
 }
 
@@ -165,6 +170,7 @@ impl Client {
                 key,
                 max_age,
                 seen: AtomicU64::new(0),
+                seen_at_ms: AtomicU64::new(0),
                 genesis: OnceCell::new(),
             }),
         })
@@ -188,6 +194,18 @@ impl Client {
     /// The highest height that this client has seen proven.
     pub fn seen(&self) -> Height {
         Height(self.shared.seen.load(Ordering::Relaxed))
+    }
+
+    /// A height that was proven moments ago; asks if none was.
+    ///
+    /// Errors: as [`Client::proven`].
+    pub async fn recent_height(&self) -> Result<Height, ClientError> {
+        let seen_at_ms = self.shared.seen_at_ms.load(Ordering::Relaxed);
+        if now_ms().saturating_sub(seen_at_ms) > RECENT_MS {
+            // Any entry does: the header that proves it is what is wanted.
+            self.proven_many(vec![state_key::pool()]).await?;
+        }
+        Ok(self.seen())
     }
 
     pub(crate) fn transport(&self) -> &Transport {
@@ -387,6 +405,7 @@ impl Client {
         }
         if let Some(newest) = proven.iter().map(|one| one.height()).max() {
             self.shared.seen.fetch_max(newest.0, Ordering::Relaxed);
+            self.shared.seen_at_ms.store(now_ms(), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use attest::development::{QuotingCertificate, QuotingKey};
 use client::{
-    BlockEvents, Client, ClientError, SealedFileError, SecretString, Url,
+    BlockEvents, Client, ClientError, SealedFileError, SecretString,
     account::{Account, AccountError, lock_path},
     decode, keyfile,
     storage::{ObjectStorage, StorageError},
@@ -153,12 +153,7 @@ fn open(
         .map(|text| SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
         .map_err(|error| unusable("the passphrase file", path)(error.to_string()))?;
     let key = Arc::new(keyfile::open(&config.key_file, &passphrase)?);
-    let nodes = config.nodes.iter().map(|node| {
-        node.parse::<Url>()
-            .map_err(|_| ClientError::BadNode { url: node.clone() })
-    });
-    let nodes = nodes.collect::<Result<_, _>>()?;
-    let client = Client::new(nodes, config.circle_key, config.circle)?;
+    let client = Client::new(config.nodes.clone(), config.circle_key, config.circle)?;
     let account = Account::new(client.clone(), key, Some(lock_path(&config.key_file)));
     let storage = ObjectStorage::new(config.access(), None)?;
     let quoting = config.development.as_ref().map(quoting_key).transpose()?;

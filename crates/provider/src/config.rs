@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use client::storage::AccessPolicy;
+use client::{Url, storage::AccessPolicy};
 use serde::{Deserialize, Serialize};
 use wire::{
     Amount, CipherSuite, CircleId, CircleKey, EvidenceKind, Height, Measurement, OfferTerms,
@@ -22,7 +22,8 @@ pub struct ProviderConfig {
     /// The circle's key: all that is trusted.
     pub circle_key: CircleKey,
     /// Base URLs of nodes' APIs, in the order in which to ask them.
-    pub nodes: Vec<String>,
+    #[serde(with = "urls")]
+    pub nodes: Vec<Url>,
     /// The provider's key file.
     pub key_file: PathBuf,
     /// A file with its passphrase, for its owner alone.
@@ -45,6 +46,23 @@ pub struct ProviderConfig {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// URLs as texts.
+mod urls {
+    use client::Url;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(urls: &[Url], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(urls.iter().map(Url::as_str))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {
+        Vec::<String>::deserialize(deserializer)?
+            .iter()
+            .map(|text| Url::parse(text).map_err(D::Error::custom))
+            .collect()
+    }
 }
 
 /// The quoting key of development evidence.

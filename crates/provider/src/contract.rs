@@ -58,7 +58,8 @@ struct Contract {
     relayed: (u32, Option<HandshakeStep>),
     registered: bool,
     running: bool,
-    certified: bool,
+    /// The certificate that the enclave has.
+    certificate: Option<Vec<u8>>,
     completed: bool,
 }
 
@@ -156,7 +157,7 @@ impl Contract {
             relayed: (0, None),
             registered: false,
             running: false,
-            certified: false,
+            certificate: None,
             completed: false,
         })
     }
@@ -342,7 +343,7 @@ impl Contract {
     /// Routes the service's name here while it runs and has its certificate.
     fn route(&self) {
         let name = self.request.terms.name.as_ref();
-        match name.filter(|_| self.running && self.certified) {
+        match name.filter(|_| self.running && self.certificate.is_some()) {
             Some(name) => {
                 let streams = self.enclave.streams.clone();
                 self.host.router.add(name, self.state.id, streams);
@@ -439,7 +440,7 @@ impl Contract {
             }
             break;
         }
-        if poke.certificate && !self.certified {
+        if poke.certificate && self.request.terms.name.is_some() {
             self.pass_certificate(poke.height).await?;
         }
         Ok(())
@@ -487,13 +488,17 @@ impl Contract {
         let Ok((Some(certificate), _)) = read else {
             return Ok(());
         };
+        // A renewed one is passed on as the first one was.
+        if self.certificate.as_ref() == Some(&certificate.certificate) {
+            return Ok(());
+        }
         self.enclave
             .outbox
             .send(&HostMessage::Certificate {
-                chain: vec![certificate.certificate],
+                chain: vec![certificate.certificate.clone()],
             })
             .map_err(|closed| self.gone(&closed.to_string()))?;
-        self.certified = true;
+        self.certificate = Some(certificate.certificate);
         self.route();
         Ok(())
     }

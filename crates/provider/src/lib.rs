@@ -6,7 +6,7 @@
 //! What it can do is refuse service, and then it is replaced and not paid.
 
 mod agent;
-pub mod channel;
+mod channel;
 mod config;
 mod contract;
 mod contract_files;
@@ -15,12 +15,13 @@ mod heartbeat;
 mod host;
 mod offers;
 mod process;
-pub mod router;
+mod router;
 mod sealed_log;
-pub mod streams;
-pub mod tls;
+mod streams;
+mod tls;
 
 pub use agent::{ProviderError, run};
 pub use config::{DevelopmentConfig, Limits, OfferConfig, PayloadAccess, ProviderConfig};
 pub use control::{OfferStatus, ProviderStatus};
 pub use host::{ContractStatus, Phase};
+pub use router::RouterCounts;

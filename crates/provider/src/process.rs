@@ -382,3 +382,6 @@ fn receive(
         .try_send(forward)
         .map_err(|_| io::Error::other("it says more than its host can take"))
 }
+
+#[cfg(test)]
+mod tests;

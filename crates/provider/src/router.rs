@@ -137,3 +137,6 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,8 +253,14 @@ impl User {
         };
         let operation = records.contract.operation;
         let sealed = session(served, &appraised, &records.contract)
-            .and_then(|mut session| session.client_challenge(&mut Entropy))
-            .map_err(|error| broken(tracked.id, &error))?;
+            .and_then(|mut session| session.client_challenge(&mut Entropy));
+        let sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                withhold(tracked, &error.to_string(), reporter);
+                return Ok(());
+            }
+        };
         let step = HandshakeStep::ClientChallenge;
         if let Some(sent) = self.post(tracked.id, operation, step, sealed).await? {
             let at = (Some(sent.transaction), Some(sent.receipt.height));

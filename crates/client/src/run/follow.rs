@@ -18,11 +18,15 @@ use wire::{
 use super::{
     Observer, Progress, RequestLock, RunError, Step, StepKind, Tracked, User, exchange::Served,
 };
-use crate::events::BlockEvents;
+use crate::{account::AccountError, events::BlockEvents};
 
 /// Blocks between two looks that no event called for: a minute at most in a
 /// quiet circle.
 const LOOK_EVERY: u64 = 200;
+
+/// Looks at one contract in a row that may fail for want of an answer; each has
+/// asked every node several times.
+const MAX_FAILURES: u32 = 5;
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ struct Seat {
     progress: Progress,
     /// Look again, at this height or later.
     due: Option<Height>,
+    /// Looks in a row that failed.
+    failures: u32,
 }
 
 impl User {
@@ -99,7 +105,7 @@ impl User {
     /// Asks for `operation` on every live replica and answers its handshakes.
     ///
     /// Errors: [`RunError::Locked`] if another process on this machine works
-    ///         on the request; [`AccountError`](crate::account::AccountError) with
+    ///         on the request; [`AccountError`] with
     ///         `NothingToDo` if it is in that state.
     pub async fn operate(
         &self,
@@ -186,7 +192,7 @@ impl<'a> Follower<'a> {
             }
             tokio::select! {
                 biased;
-                Some((tracked, progress)) = looks.next() => self.put_back(tracked, progress?),
+                Some((tracked, progress)) = looks.next() => self.put_back(tracked, progress)?,
                 block = events.next() => {
                     let block = block?;
                     let height = block.height;
@@ -220,11 +226,33 @@ impl<'a> Follower<'a> {
             .collect()
     }
 
-    fn put_back(&mut self, tracked: Tracked, progress: Progress) {
-        if let Some(seat) = self.seats.get_mut(&tracked.id) {
-            seat.progress = progress;
-            seat.tracked = Some(tracked);
+    /// Takes a look's result.
+    ///
+    /// Errors: the look's, unless it was the circle's or the way's to it and
+    ///         few in a row: those are looked at again.
+    fn put_back(
+        &mut self,
+        tracked: Tracked,
+        progress: Result<Progress, RunError>,
+    ) -> Result<(), RunError> {
+        let seen = self.user.client().seen();
+        let seat = self.seat(tracked.id);
+        seat.tracked = Some(tracked);
+        match progress {
+            Ok(progress) => {
+                seat.progress = progress;
+                seat.failures = 0;
+            }
+            Err(error @ (RunError::Client(_) | RunError::Account(AccountError::Client(_))))
+                if seat.failures < MAX_FAILURES =>
+            {
+                tracing::warn!(%error, "looks again");
+                seat.failures += 1;
+                seat.due = Some(seen);
+            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn seat(&mut self, contract: ContractId) -> &mut Seat {
@@ -232,6 +260,7 @@ impl<'a> Follower<'a> {
             tracked: Some(Tracked::new(contract)),
             progress: Progress::Waiting,
             due: None,
+            failures: 0,
         })
     }
 

@@ -228,7 +228,11 @@ impl ObjectStorage {
         let (operator, path) = self.operator(location, false)?;
         let mut stream = self
             .open(&operator, &path, location, reference.bytes)
-            .await?;
+            .await
+            .map_err(|error| match error {
+                StorageError::Store { source, .. } if is_short(&source) => corrupt(0),
+                other => other,
+            })?;
         loop {
             let next = tokio::time::timeout(SILENCE, stream.next())
                 .await
@@ -236,8 +240,7 @@ impl ObjectStorage {
                     location: location.to_owned(),
                 })?;
             let Some(chunk) = next else { break };
-            // A copy that is too short ends the range early; its bytes are wrong.
-            let chunk = chunk.map_err(|error| short_or_failed(error, location, &corrupt(bytes)))?;
+            let chunk = chunk.map_err(|error| broken(error, location, corrupt(bytes)))?;
             bytes += chunk.len() as u64;
             if bytes > reference.bytes {
                 return Err(corrupt(bytes));
@@ -385,29 +388,39 @@ impl ObjectStorage {
     }
 }
 
-/// A range that ends before its end is a copy that is too short.
-fn short_or_failed(error: std::io::Error, location: &str, corrupt: &StorageError) -> StorageError {
-    match (error.kind(), corrupt) {
-        (
-            std::io::ErrorKind::UnexpectedEof,
-            StorageError::Corrupt {
-                location,
-                bytes,
-                wanted,
-            },
-        ) => StorageError::Corrupt {
-            location: location.clone(),
-            bytes: *bytes,
-            wanted: *wanted,
-        },
-        _ => StorageError::Local {
-            path: PathBuf::from(location),
-            source: error,
-        },
+/// Whether a store says that it has fewer bytes than were asked for.
+fn is_short(error: &opendal::Error) -> bool {
+    error.kind() == opendal::ErrorKind::RangeNotSatisfied
+}
+
+/// What a broken download means: a copy that is too short is corrupt, and
+/// anything else is the store's failure.
+fn broken(error: std::io::Error, location: &str, corrupt: StorageError) -> StorageError {
+    let source = match error.downcast::<opendal::Error>() {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return corrupt,
+        Err(error) => opendal::Error::new(opendal::ErrorKind::Unexpected, "the stream broke")
+            .set_source(error),
+    };
+    if is_short(&source) {
+        return corrupt;
+    }
+    StorageError::Store {
+        location: location.to_owned(),
+        source,
     }
 }
 
 fn http_client(policy: &AccessPolicy) -> reqwest::Result<reqwest::Client> {
+    // A machine without root certificates has its local stores all the same;
+    // those on the web then fail by themselves.
+    let builder = || http_builder(policy);
+    builder()
+        .build()
+        .or_else(|_| builder().tls_certs_only([]).build())
+}
+
+fn http_builder(policy: &AccessPolicy) -> reqwest::ClientBuilder {
     let private = policy.private_addresses;
     let redirect = reqwest::redirect::Policy::custom(move |attempt| {
         let address = attempt
@@ -426,10 +439,9 @@ fn http_client(policy: &AccessPolicy) -> reqwest::Result<reqwest::Client> {
         .read_timeout(SILENCE)
         .no_proxy()
         .redirect(redirect);
-    let builder = if private {
+    if private {
         builder
     } else {
         builder.dns_resolver(std::sync::Arc::new(PublicResolver))
-    };
-    builder.build()
+    }
 }

@@ -23,7 +23,7 @@ use blst::min_sig::SecretKey;
 use client::{Client, Url};
 use jmt::{
     KeyHash, OwnedValue, Sha256Jmt, Version,
-    storage::{LeafNode, Node, NodeKey, TreeReader},
+    storage::{LeafNode, Node as TreeNode, NodeKey, TreeReader},
 };
 use proof::{Certificate, DOMAIN_SEPARATION_TAG, Proof};
 use serde::Deserialize;
@@ -39,12 +39,12 @@ use wire::{
 /// A tree of one version in memory.
 #[derive(Default)]
 struct Tree {
-    nodes: BTreeMap<NodeKey, Node>,
+    nodes: BTreeMap<NodeKey, TreeNode>,
     values: BTreeMap<KeyHash, OwnedValue>,
 }
 
 impl TreeReader for Tree {
-    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<TreeNode>> {
         Ok(self.nodes.get(key).cloned())
     }
 
