@@ -264,15 +264,15 @@ impl Account {
     /// Takes the process's turn if need be, and the next sequence.
     async fn draw(&self) -> Result<u64, AccountError> {
         let mut turns = self.turns.lock().await;
-        if turns.held.is_none() {
-            if let Some(path) = turns.path.clone() {
-                let (file, next) = take_turn(path, self.client.circle()).await?;
-                // Another process may have sent since this one last did.
-                if turns.next != next {
-                    turns.next = next;
-                }
-                turns.held = Some(file);
+        if turns.held.is_none()
+            && let Some(path) = turns.path.clone()
+        {
+            let (file, next) = take_turn(path, self.client.circle()).await?;
+            // Another process may have sent since this one last did.
+            if turns.next != next {
+                turns.next = next;
             }
+            turns.held = Some(file);
         }
         let sequence = match turns.next {
             Some(next) => next,

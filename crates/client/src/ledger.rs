@@ -436,14 +436,15 @@ impl Client {
             .call(&Call::get(&path))
             .await?
             .json("list")?;
-        let next = answer
-            .next
-            .map(|text| hex::decode(text))
-            .transpose()
-            .map_err(|error| ClientError::Decode {
-                what: "list",
-                reason: error.to_string(),
-            })?;
+        let next =
+            answer
+                .next
+                .map(hex::decode)
+                .transpose()
+                .map_err(|error| ClientError::Decode {
+                    what: "list",
+                    reason: error.to_string(),
+                })?;
         Ok(Listing {
             entries: answer
                 .entries

@@ -424,10 +424,10 @@ impl Provider {
     async fn farewell(&self, drain: Duration) {
         let host = &self.host;
         let goodbye = async {
-            if let Some((id, _)) = host.offer().filter(|(_, offer)| offer.open) {
-                if let Err(error) = host.account.send(vec![withdraw(id)]).await {
-                    tracing::warn!(%error, "the offer could not be taken back");
-                }
+            if let Some((id, _)) = host.offer().filter(|(_, offer)| offer.open)
+                && let Err(error) = host.account.send(vec![withdraw(id)]).await
+            {
+                tracing::warn!(%error, "the offer could not be taken back");
             }
             // First on the ledger, so that replacements begin while the
             // connections that are here run out.

@@ -406,7 +406,8 @@ impl Contract {
     /// user's to pass on, is there a certificate?
     async fn look(&mut self, poke: Poke) -> Result<(), Ending> {
         if poke.stop {
-            return Err(self.withdrawn("the provider is stopping"));
+            // The provider has told the ledger already.
+            return Err(Ending::OnLedger(EndReason::ProviderWithdrew));
         }
         loop {
             let (operation, step) = self.awaited();

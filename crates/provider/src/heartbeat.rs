@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use client::account::AccountError;
 use tokio::{sync::mpsc, time::Instant};
-use wire::{Action, Beat, Heartbeat, Height, channel::HostMessage, limits::MAX_HEARTBEATS};
+use wire::{Action, Beat, Heartbeat, Height, Reject, channel::HostMessage, limits::MAX_HEARTBEATS};
 
 use crate::host::{Host, Phase};
 
@@ -45,9 +46,19 @@ pub(crate) async fn collect(
                 beats: batch.to_vec(),
             };
             let sent = host.account.send(vec![Action::Heartbeat(heartbeat)]).await;
-            host.note("heartbeat", sent.err().map(|error| error.to_string()));
+            let trouble = sent.err().filter(|error| !is_in_passing(error));
+            host.note("heartbeat", trouble.map(|error| error.to_string()));
         }
     }
+}
+
+/// Whether a refusal only says that a contract began, ended or was paid in the
+/// blocks between the beat and its transaction.
+fn is_in_passing(error: &AccountError) -> bool {
+    matches!(
+        error.reject(),
+        Some(Reject::HeartbeatStale | Reject::NotRunning | Reject::ContractEnded)
+    )
 }
 
 /// Has every running enclave sign the newest proven block; how many were asked.

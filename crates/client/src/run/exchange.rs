@@ -213,12 +213,11 @@ impl User {
         let Some(enclave) = &records.enclave else {
             return Ok(None);
         };
-        if let Some(appraised) = &tracked.appraised {
-            if appraised.context().evidence == enclave.evidence.digest()
-                && appraised.context().enclave_agreement == enclave.keys.agreement
-            {
-                return Ok(Some(appraised.clone()));
-            }
+        if let Some(appraised) = &tracked.appraised
+            && appraised.context().evidence == enclave.evidence.digest()
+            && appraised.context().enclave_agreement == enclave.keys.agreement
+        {
+            return Ok(Some(appraised.clone()));
         }
         let genesis = self.client().genesis().await?;
         let terms = &served.request.terms;
@@ -397,17 +396,15 @@ impl User {
     ) -> Result<(), RunError> {
         if reason == EndReason::Completed
             && !std::mem::replace(&mut tracked.announced.completed, true)
-        {
-            if let Some(summary) = self
+            && let Some(summary) = self
                 .completion(served, tracked.id, &records.contract)
                 .await?
-            {
-                let completed = StepKind::Completed {
-                    exit_code: summary.exit_code,
-                    error: summary.error,
-                };
-                reporter.say(completed, tracked.cause);
-            }
+        {
+            let completed = StepKind::Completed {
+                exit_code: summary.exit_code,
+                error: summary.error,
+            };
+            reporter.say(completed, tracked.cause);
         }
         if !std::mem::replace(&mut tracked.announced.ended, true) {
             let ended = StepKind::ContractEnded {

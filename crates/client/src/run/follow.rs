@@ -185,10 +185,10 @@ impl<'a> Follower<'a> {
             for look in self.due_looks() {
                 looks.push(look);
             }
-            if looks.is_empty() {
-                if let Some(followed) = self.settled(until)? {
-                    return Ok(followed);
-                }
+            if looks.is_empty()
+                && let Some(followed) = self.settled(until)?
+            {
+                return Ok(followed);
             }
             tokio::select! {
                 biased;

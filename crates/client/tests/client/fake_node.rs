@@ -310,10 +310,10 @@ async fn proofs(State(node): State<Node>, Json(keys): Json<Keys>) -> Response {
     let entries: Vec<_> = proofs
         .into_iter()
         .map(|mut proof| {
-            if mischief.forge {
-                if let Some(value) = &mut proof.value {
-                    *value.last_mut().unwrap() ^= 1;
-                }
+            if mischief.forge
+                && let Some(value) = &mut proof.value
+            {
+                *value.last_mut().unwrap() ^= 1;
             }
             json!({
                 "key": hex::encode(&proof.key),
