@@ -37,10 +37,11 @@ fn once(circle: &Circle, binary: &Path, component: &Path, name: &str) -> Result<
     let output = child.stdout.take().context("the output is a pipe")?;
     let mut steps = Vec::new();
     for line in BufReader::new(output).lines() {
-        if let Ok(step) = serde_json::from_str::<Value>(&line?) {
-            if let Some(step) = step["step"].as_str() {
-                steps.push((step.to_owned(), start.elapsed()));
-            }
+        let line = line?;
+        if let Ok(document) = serde_json::from_str::<Value>(&line)
+            && let Some(step) = document["step"].as_str()
+        {
+            steps.push((step.to_owned(), start.elapsed()));
         }
     }
     if !child.wait()?.success() {

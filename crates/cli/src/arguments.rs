@@ -67,7 +67,7 @@ pub enum Command {
     Status,
 
     /// Run an encrypted payload at a name of its own.
-    Run(commands::run::Run),
+    Run(Box<commands::run::Run>),
     /// List what runs.
     Ps(commands::ps::Ps),
     /// Show what a payload printed; only its user can.

@@ -65,7 +65,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
 ///
 /// Reading another's memory needs root; pages that even root cannot read
 /// (secret memory) count as not held, which is their purpose.
-fn found_in_memory<'a>(pid: u32, secrets: &'a [Secret]) -> Vec<&'a str> {
+fn found_in_memory(pid: u32, secrets: &[Secret]) -> Vec<&str> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let Ok(memory) = File::open(format!("/proc/{pid}/mem")) else {
         panic!("the memory of process {pid} cannot be read: this test needs root");

@@ -1,0 +1,17 @@
+//! The benchmarks' short form: that they still measure, not how much.
+
+use std::process::Command;
+
+#[test]
+fn payload_encryption_is_measured_beside_openssl() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--rounds", "1", "--seconds", "1", "payload"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for line in ["machine: ", "openssl speed", "ratio"] {
+        assert!(text.contains(line), "{line:?} is missing: {text}");
+    }
+}
