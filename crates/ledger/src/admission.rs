@@ -50,7 +50,7 @@ fn check(
         .get(&state_key::account(transaction.sender.account()))
         .unwrap_or_default();
     let ahead = transaction.sequence.checked_sub(account.sequence);
-    if !ahead.is_some_and(|ahead| ahead <= window) {
+    if ahead.is_none_or(|ahead| ahead > window) {
         return Err(Reject::SequenceMismatch);
     }
     let fee = fee(&rules.parameters, checked.encoded_bytes());

@@ -276,9 +276,16 @@ fn small_world() -> World {
         parameters.name_grace = 9;
         parameters.reveal_within = 12;
         parameters.heartbeat_limit = 12;
-        parameters.handshake_limit = 16;
+        parameters.handshake_limit = 9;
         parameters.max_replacements = 1;
     })
+}
+
+/// A small world in which the user has a name, whose rent soon runs out.
+fn named_world() -> World {
+    let mut world = small_world();
+    world.register_name(USER, "hello.internal").unwrap();
+    world
 }
 
 /// Signs the steps of one block: each sender's transactions follow one another.
@@ -304,7 +311,7 @@ fn the_sequences_reach_every_kind_of_event() {
     let mut reached = std::collections::BTreeSet::new();
     for _ in 0..96 {
         let blocks = steps().new_tree(&mut runner).unwrap().current();
-        let mut world = small_world();
+        let mut world = named_world();
         for steps in blocks {
             let transactions = sign_all(&world, &steps);
             for event in world.block(&transactions).events.into_iter().flatten() {
@@ -356,14 +363,14 @@ proptest! {
 
     #[test]
     fn every_state_is_sound_and_a_replay_gives_the_same(blocks in steps()) {
-        let mut world = small_world();
+        let mut world = named_world();
         let mut chain = Vec::new();
         for steps in blocks {
             let transactions = sign_all(&world, &steps);
             world.block(&transactions);
             chain.push(transactions);
         }
-        let mut replay = small_world();
+        let mut replay = named_world();
         for transactions in chain {
             let changes = replay.apply(&transactions).changes;
             replay.advance(changes);
@@ -377,7 +384,7 @@ proptest! {
         before in steps(),
         block in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u16>()), 1..12),
     ) {
-        let mut world = small_world();
+        let mut world = named_world();
         for steps in before.into_iter().take(10) {
             let transactions = sign_all(&world, &steps);
             world.block(&transactions);
