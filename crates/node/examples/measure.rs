@@ -22,8 +22,8 @@ use node::{
 };
 use proof::{Certificate, DOMAIN_SEPARATION_TAG, Proof};
 use wire::{
-    AccountId, Action, Amount, Block, CircleKey, Digest, Genesis, Header, Height, SigningKey,
-    Transaction, Transfer, state_key,
+    AccountId, Action, Amount, Block, CircleId, CircleKey, Digest, Genesis, Header, Height,
+    SigningKey, Transaction, Transfer, state_key,
 };
 
 /// Transfers in each block.
@@ -96,6 +96,8 @@ fn apply(
     chain: &mut NodeChain,
     secret: &SecretKey,
 ) {
+    // The id is a digest over every account: it is made once.
+    let circle = genesis.circle();
     let holders = genesis.accounts.len() as u64;
     let mut parent = chain.genesis();
     let (mut admitting, mut building, mut storing) = (0.0, 0.0, 0.0);
@@ -105,7 +107,7 @@ fn apply(
             .enumerate()
             .map(|(index, key)| {
                 let to = (block * TRANSFERS + index as u64).wrapping_mul(0x9E37_79B9) % holders;
-                transfer(genesis, key, block, genesis.accounts[to as usize].0)
+                transfer(circle, key, block, genesis.accounts[to as usize].0)
             })
             .collect();
         let start = Instant::now();
@@ -134,10 +136,10 @@ fn apply(
     );
 }
 
-fn transfer(genesis: &Genesis, key: &SigningKey, sequence: u64, to: AccountId) -> Vec<u8> {
+fn transfer(circle: CircleId, key: &SigningKey, sequence: u64, to: AccountId) -> Vec<u8> {
     Transaction {
         version: Transaction::VERSION,
-        circle: genesis.circle(),
+        circle,
         sender: key.public(),
         sequence,
         expires_at: Height(u64::MAX),

@@ -1,3 +1,5 @@
+//! The chain on its own: what is proposed, verified, finalized and taken up again.
+
 use engine::Chain as _;
 use proof::verify_header;
 use wire::{Amount, Block, CircleKind, Digest, Height, PublicKey, record, state_key};

@@ -1,3 +1,5 @@
+//! The mempool against a model of what senders may hold in it.
+
 use proptest::prelude::*;
 use wire::{Action, Amount, Transfer};
 

@@ -1,3 +1,5 @@
+//! The store: roots, proofs, crashes and what a reader sees meanwhile.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -89,7 +89,8 @@ pub struct Run {
     /// Storage of each replica, such as 64MiB.
     #[arg(long, default_value = "64MiB", value_parser = units::mebibytes)]
     storage: u32,
-    /// Service to pay for, such as 10m, 2h or 5000blocks.
+    /// Service to pay for, such as 10m, 2h or 5000blocks. Time is counted in
+    /// blocks of an idle circle; a busy one makes them faster.
     #[arg(long, default_value = "1h", value_parser = units::span)]
     duration: Span,
     /// The most that a replica pays for a block.
