@@ -36,21 +36,23 @@ fn once(circle: &Circle, binary: &Path, component: &Path, name: &str) -> Result<
         .spawn()?;
     let output = child.stdout.take().context("the output is a pipe")?;
     let mut steps = Vec::new();
+    let mut last = String::new();
     for line in BufReader::new(output).lines() {
         let line = line?;
-        if let Ok(document) = serde_json::from_str::<Value>(&line)
-            && let Some(step) = document["step"].as_str()
-        {
-            steps.push((step.to_owned(), start.elapsed()));
+        match serde_json::from_str::<Value>(&line) {
+            Ok(step) if step["step"].is_string() => {
+                let told = step["step"].as_str().unwrap_or_default().to_owned();
+                steps.push((told, start.elapsed()));
+            }
+            // What comes after the steps is one document: where the service is reached.
+            _ => last.push_str(&line),
         }
     }
     if !child.wait()?.success() {
         bail!("ringfort run failed");
     }
-    let curl = circle.json(&["ps", "--name", name])?[0]["curl"]
-        .as_str()
-        .context("ps gives no curl line")?
-        .to_owned();
+    let reach: Value = serde_json::from_str(&last).context("run ends with where it is reached")?;
+    let curl = reach["curl"].as_str().context("run gives no curl line")?;
     let answer = Command::new("sh")
         .args(["-c", &format!("{curl} --fail --silent")])
         .output()?;
