@@ -4,10 +4,11 @@
 //! pid with its start time (proc(5), field 22) names one process of this boot.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,18 @@ impl ProcessId {
             started_ticks: started.parse().ok()?,
         })
     }
+}
+
+/// The program to start parts with: this one, also when its file was replaced since.
+///
+/// Errors: the operating system does not tell.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe().context("find our own program")?;
+    if path.exists() {
+        return Ok(path);
+    }
+    // A rebuild unlinks the file we run; the kernel still knows it.
+    Ok("/proc/self/exe".into())
 }
 
 /// Ends this process when its parent ends: a part never outlives the

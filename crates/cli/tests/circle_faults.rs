@@ -12,7 +12,7 @@ use std::{
 };
 
 use harness::{
-    Circle, component, signal,
+    Circle, children, component, signal,
     user::{client, runtime, user},
     wait_for,
 };
@@ -153,7 +153,7 @@ fn a_killed_provider_loses_its_contract_and_comes_back() {
     let id = circle.serve(&component("hello"), NAME, &[]);
     let place = circle.endpoints(NAME).remove(0);
     let killed = format!("provider-{}", provider_at(&place));
-    let enclaves = enclaves_of(circle.pid(&killed));
+    let enclaves = children(circle.pid(&killed));
     assert_eq!(enclaves.len(), 1, "one enclave serves the one contract");
     circle.kill(&killed);
     wait_for("its enclave ends with it", || {
@@ -180,24 +180,6 @@ fn a_killed_provider_loses_its_contract_and_comes_back() {
     let price = proven(&circle, ended)["price"].as_u64().unwrap();
     let served = ended["served"].as_u64().unwrap();
     assert_eq!(ended["paid"].as_u64().unwrap(), served * price);
-}
-
-/// Pids of the enclaves that a provider launched: its children.
-fn enclaves_of(provider: u32) -> Vec<u32> {
-    let parent = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // proc(5): the parent is the second field after the command.
-        stat.rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .nth(1)?
-            .parse()
-            .ok()
-    };
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| parent(*pid) == Some(provider))
-        .collect()
 }
 
 /// A contract's record, by a proof that was verified.

@@ -96,6 +96,11 @@ fn a_service_answers_over_https_and_can_be_stopped_started_and_removed() {
         Some(log_texts(&circle)).filter(|texts| !texts.is_empty())
     });
 
+    // Service is settled with every heartbeat, some seconds apart.
+    wait_for("the provider is paid", || {
+        let paid = circle.json(&["ps"])[0]["paid"].as_u64()?;
+        (paid > 0).then_some(())
+    });
     circle.ringfort(&["rm", NAME]);
     let rows = circle.json(&["ps", "--all"]);
     assert_eq!(rows[0]["status"], "ended");

@@ -19,7 +19,7 @@ use crate::{
     health::{self, Health},
     parts,
     ports::{self, Ports},
-    process::ProcessId,
+    process::{ProcessId, own_program},
     session::{Format, Session},
     state_directory::{CircleFile, Embedded},
     supervisor::{
@@ -168,7 +168,7 @@ fn start_supervisor(session: &Session) -> anyhow::Result<()> {
         .append(true)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    let mut child = std::process::Command::new(std::env::current_exe()?)
+    let mut child = std::process::Command::new(own_program()?)
         .arg("supervise")
         .arg("--state")
         .arg(session.state.root())

@@ -4,7 +4,6 @@
 //! not keep the machine busy, and begins anew once the part has lasted.
 
 use std::{
-    ffi::OsString,
     fs::{File, OpenOptions},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{process::Child, sync::watch};
 
 use super::{Reports, STOP_TIMEOUT};
-use crate::{parts::Part, process::ProcessId, state_directory::StateDirectory};
+use crate::{
+    parts::Part,
+    process::{ProcessId, own_program},
+    state_directory::StateDirectory,
+};
 
 /// The wait after a first death.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -204,16 +207,6 @@ impl Life {
         }
         None
     }
-}
-
-/// The program to start parts with: this one, also when its file was replaced since.
-fn own_program() -> anyhow::Result<OsString> {
-    let path = std::env::current_exe().context("find our own program")?;
-    if path.exists() {
-        return Ok(path.into_os_string());
-    }
-    // A rebuild unlinks the file we run; the kernel still knows it.
-    Ok("/proc/self/exe".into())
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {

@@ -357,6 +357,24 @@ impl Drop for Circle {
     }
 }
 
+/// Pids of a process's children.
+pub fn children(process: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc(5): the parent is the second field after the command.
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| parent(*pid) == Some(process))
+        .collect()
+}
+
 /// Sends a signal to one process.
 pub fn signal(pid: u32, signal: &str) {
     let pid = pid.to_string();
