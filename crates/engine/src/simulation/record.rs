@@ -45,10 +45,12 @@ impl Recorder {
         let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
         let mut before = record.lock();
         shown.extend(before.finalized.get(&delivered).copied());
-        if delivered < before.durable {
+        // A store that is gone as a whole is replaced, not forgetful.
+        if delivered != 0 && delivered < before.durable {
             let promise = format!("the chain keeps what it calls durable ({})", before.durable);
             before.broken.push(promise);
         }
+        before.durable = delivered;
         drop(before);
         Self {
             chain,

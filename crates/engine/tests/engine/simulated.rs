@@ -152,7 +152,7 @@ struct Faulty {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
-    /// Says that what is final is not durable.
+    /// Says at height 6 that what it called durable is so only up to height 3.
     Forgets,
     /// Panics on the third block.
     Panics,
@@ -167,7 +167,7 @@ impl Chain for Faulty {
 
     fn durable_height(&self) -> Height {
         match self.fault {
-            Fault::Forgets => Height(0),
+            Fault::Forgets if self.chain.durable_height() > Height(5) => Height(3),
             _ => self.chain.durable_height(),
         }
     }
