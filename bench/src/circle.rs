@@ -81,10 +81,8 @@ impl Circle {
         let passphrase = SecretString::from(passphrase.trim().to_owned());
         let key = keyfile::open(&user.join("user.key"), &passphrase)?;
         let account = node.get(&format!("/v1/accounts/{}", key.account())).await?;
-        let sequence = account["sequence"]
+        let sequence = account["record"]["sequence"]
             .as_u64()
-            .or_else(|| account["account"]["sequence"].as_u64())
-            .or_else(|| account["record"]["sequence"].as_u64())
             .context("the account has no sequence")?;
         Ok(Payer::new(key.signer(), sequence, self.id()?))
     }
