@@ -92,6 +92,11 @@ pub const TARGETS: &[Target] = &[
         seeds: dns::queries,
         run: naming::names::fuzz_query,
     },
+    Target {
+        name: "dns_fronts",
+        seeds: dns::fronts,
+        run: naming::names::fuzz_fronts,
+    },
 ];
 
 /// The function of the target called `name`.

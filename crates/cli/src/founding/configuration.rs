@@ -44,6 +44,12 @@ struct Circle<'a> {
 struct Names<'a> {
     #[serde(flatten)]
     circle: Circle<'a>,
+    fronts: Fronts,
+}
+
+/// Where a name server answers.
+#[derive(Serialize)]
+struct Fronts {
     listen: Vec<SocketAddr>,
     http: SocketAddr,
 }
@@ -75,8 +81,10 @@ pub fn write(
     };
     let names = Names {
         circle: circle(),
-        listen: vec![ports.names()],
-        http: ports.names_http(),
+        fronts: Fronts {
+            listen: vec![ports.names()],
+            http: ports.names_http(),
+        },
     };
     write_toml(&state.names().join("names.toml"), &names)?;
     let directory = state.certificate_authority();

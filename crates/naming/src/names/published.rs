@@ -1,12 +1,9 @@
-//! The image that is being served, how old it may grow, and what was answered.
+//! The image that is being served, and how old it may grow.
 //!
 //! Readers take the newest image without a lock; the follower swaps it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::{self, Freshness, Response, Transport, View},
+    answer::{self, Arrival, Freshness, Response, View},
     zone::Zone,
 };
 
@@ -33,35 +30,6 @@ impl Default for Tolerance {
         Self {
             stale_after_ms: 10_000,
             expire_after_ms: 24 * 60 * 60 * 1000,
-        }
-    }
-}
-
-/// Outcomes that are counted one by one; the last counts all others.
-const COUNTED_RCODES: usize = 24;
-
-/// Answers by outcome. Each front's worker has one of its own, so that
-/// counting contends for no cache line.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct Counters([AtomicU64; COUNTED_RCODES]);
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; COUNTED_RCODES])
-    }
-}
-
-impl Counters {
-    fn count(&self, rcode: u16) {
-        let at = usize::from(rcode).min(COUNTED_RCODES - 1);
-        self.0[at].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Adds each outcome's count to `sums`, which is indexed by outcome.
-    pub fn add_to(&self, sums: &mut [u64; COUNTED_RCODES]) {
-        for (sum, count) in sums.iter_mut().zip(&self.0) {
-            *sum += count.load(Ordering::Relaxed);
         }
     }
 }
@@ -104,23 +72,18 @@ impl Published {
         }
     }
 
-    /// Answers a query from the newest image and counts the outcome.
-    pub fn answer(
-        &self,
-        query: &[u8],
-        transport: Transport,
-        counters: &Counters,
-    ) -> Option<Response> {
+    /// Answers a query from the newest image.
+    ///
+    /// Units: `now_ms` is Unix time in milliseconds.
+    pub fn answer(&self, query: &[u8], arrival: Arrival<'_>, now_ms: u64) -> Option<Response> {
         let zone = self.zone.load();
         let view = View {
             zone: zone.as_deref(),
             freshness: zone
                 .as_deref()
-                .map_or(Freshness::Fresh, |zone| self.freshness(zone, now_ms())),
+                .map_or(Freshness::Fresh, |zone| self.freshness(zone, now_ms)),
         };
-        let response = answer::answer(query, transport, view)?;
-        counters.count(response.rcode);
-        Some(response)
+        answer::answer(query, arrival, view)
     }
 }
 

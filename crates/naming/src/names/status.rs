@@ -2,14 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use domain::base::iana::OptRcode;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
 use serde::Serialize;
 use wire::Height;
 
 use super::{
     answer::Freshness,
-    published::{Counters, Published, now_ms},
+    fronts::{
+        Identity,
+        counters::{Counters, exposition, rcode_name},
+    },
+    published::{Published, now_ms},
 };
 
 /// What `GET /v1/status` says.
@@ -29,6 +38,9 @@ pub struct NamesStatus {
     pub apexes: Vec<String>,
     /// Answers since the start, by outcome (`NOERROR`, `NXDOMAIN`, …).
     pub answers: BTreeMap<String, u64>,
+    /// Whether there is a certificate for the encrypted transports; none if
+    /// there are no such transports.
+    pub certified: Option<bool>,
 }
 
 /// What the interface shows.
@@ -36,6 +48,7 @@ pub struct NamesStatus {
 pub(super) struct Shown {
     pub published: Arc<Published>,
     pub counters: Arc<[Arc<Counters>]>,
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Shown {
@@ -52,7 +65,7 @@ impl Shown {
         let answers = (0u16..)
             .zip(sums)
             .filter(|(_, count)| *count > 0)
-            .map(|(rcode, count)| (OptRcode::masked_from_int(rcode).to_string(), count))
+            .map(|(rcode, count)| (rcode_name(rcode), count))
             .collect();
         NamesStatus {
             height: zone.as_ref().map(|zone| zone.height()),
@@ -71,6 +84,10 @@ impl Shown {
                 zone.apex_texts().map(ToString::to_string).collect()
             }),
             answers,
+            certified: self
+                .identity
+                .as_ref()
+                .map(|identity| identity.is_certified()),
         }
     }
 }
@@ -80,6 +97,7 @@ pub(super) fn routes(shown: Shown) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
         .with_state(shown)
 }
 
@@ -95,4 +113,41 @@ async fn healthz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
 
 async fn status(State(shown): State<Shown>) -> Json<NamesStatus> {
     Json(shown.status())
+}
+
+/// The same for Prometheus (text format 0.0.4).
+async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    let status = shown.status();
+    let mut text = exposition(&shown.counters);
+    let height = status.height.map_or(0, |height| height.0);
+    for (name, help, value) in [
+        ("height", "The ledger height that is served.", height),
+        (
+            "lag_milliseconds",
+            "How far the newest proven header lies behind this machine's clock.",
+            status.lag_ms.unwrap_or(0),
+        ),
+        (
+            "names",
+            "Registered names that resolve.",
+            status.names as u64,
+        ),
+        (
+            "fresh",
+            "Whether answers are fresh.",
+            u64::from(status.freshness == "fresh"),
+        ),
+        (
+            "certified",
+            "Whether there is a certificate for the encrypted transports.",
+            u64::from(status.certified == Some(true)),
+        ),
+    ] {
+        text.push_str(&format!(
+            "# HELP ringfort_names_{name} {help}\n# TYPE ringfort_names_{name} gauge\n\
+             ringfort_names_{name} {value}\n"
+        ));
+    }
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, media_type)], text)
 }

@@ -37,7 +37,7 @@ fn told(zone: &Zone, asked: &str) -> Option<String> {
         zone: Some(zone),
         freshness: Freshness::Fresh,
     };
-    let response = answer(&query.finish(), Transport::Tcp, view).unwrap();
+    let response = answer(&query.finish(), Transport::Tcp.into(), view).unwrap();
     let message = domain::base::Message::from_octets(response.octets).unwrap();
     if response.rcode != 0 {
         return None;

@@ -4,8 +4,11 @@
 //! that quietly did nothing would be none.
 
 mod certificates;
+mod encrypted;
 mod follow;
+mod limits;
 mod memory;
 mod programs;
 mod resolving;
+mod server;
 mod values;

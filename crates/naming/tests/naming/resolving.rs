@@ -1,71 +1,18 @@
 //! Stock clients and a stock resolver against the name server.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
-use naming::names::{Fronts, Published, Tolerance, Zone, ZoneSettings, now_ms};
+use naming::names::{FrontSettings, Fronts, Published, Tolerance, now_ms};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use wire::{Height, record::Name};
+use wire::Height;
 
 use crate::{
     programs::{Daemon, dig, free_port, output, until},
-    values::{endpoint, name, name_of, set, text},
+    server::{Server, names},
 };
-
-/// A name server on a free port of the loopback.
-struct Server {
-    published: Arc<Published>,
-    fronts: Fronts,
-}
-
-impl Server {
-    async fn start(names: &[Name]) -> Self {
-        let settings = ZoneSettings {
-            ns_addresses: vec!["192.0.2.53".parse().unwrap()],
-            ..ZoneSettings::default()
-        };
-        let changes: Vec<_> = names.iter().map(|name| (&name.name, Some(name))).collect();
-        let zone = Zone::new(&[name_of("internal")], settings).next(Height(42), now_ms(), changes);
-        let published = Arc::new(Published::new(Tolerance::default()));
-        published.publish(Arc::new(zone));
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let fronts = Fronts::start(&[any], Some(any), NonZeroUsize::new(2), &published)
-            .await
-            .unwrap();
-        Self { published, fronts }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.fronts.addresses().next().unwrap()
-    }
-}
-
-fn names() -> Vec<Name> {
-    let mut hello = name("hello.internal");
-    hello.endpoints = vec![
-        endpoint(1, &["127.0.1.1", "2001:db8::1"], 8443, 0xaa),
-        endpoint(2, &["127.0.1.2"], 8443, 0xbb),
-    ];
-    hello.records = vec![
-        text("by its owner"),
-        set(Some("_dmarc"), 16, 60, &[b"\x09v=DMARC1;"]),
-    ];
-    let mut large = name("large.internal");
-    let texts: Vec<Vec<u8>> = (0..16)
-        .map(|index| [vec![200], vec![b'a' + index; 200]].concat())
-        .collect();
-    let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-    large.records = vec![set(None, 16, 60, &texts)];
-    let mut alias = name("alias.internal");
-    alias.records = vec![
-        set(Some("www"), 5, 60, &[b"\x05hello\x08internal\x00"]),
-        set(Some("sub"), 2, 60, &[b"\x02ns\x07example\x00"]),
-        set(None, 65_280, 60, &[b"opaque"]),
-    ];
-    vec![hello, large, alias]
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dig_reads_what_a_replica_and_its_owner_make_of_a_name() {
@@ -347,7 +294,11 @@ async fn status_says_height_names_and_outcomes() {
 async fn a_server_that_has_read_nothing_says_so() {
     let published = Arc::new(Published::new(Tolerance::default()));
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let fronts = Fronts::start(&[any], None, None, &published).await.unwrap();
+    let settings = FrontSettings {
+        listen: vec![any],
+        ..FrontSettings::default()
+    };
+    let fronts = Fronts::start(&settings, &published).await.unwrap();
     let told = dig(fronts.addresses().next().unwrap(), &["hello.internal", "A"]);
     assert!(
         told.contains("status: SERVFAIL") && told.contains("EDE: 14 (Not Ready)"),

@@ -71,36 +71,41 @@ pub(super) struct Reply<'a> {
     sections: Option<Answer<'a>>,
     /// Why; sent only to clients that speak EDNS.
     pub error: Option<ExtendedError>,
+    /// Whether the client is to come back over TCP, whatever was found.
+    pub truncated: bool,
 }
 
 impl<'a> Reply<'a> {
     /// The reply that carries what was found.
     pub fn found(query: &Query<'a>, found: Answer<'a>) -> Self {
         Self {
-            head: query.head,
+            head: query.head.clone(),
             rcode: OptRcode::from_rcode(found.rcode),
             sections: Some(found),
             error: None,
+            truncated: false,
         }
     }
 
     /// A reply without records.
     pub fn failure(query: &Query<'a>, rcode: OptRcode) -> Self {
         Self {
-            head: query.head,
+            head: query.head.clone(),
             rcode,
             sections: None,
             error: None,
+            truncated: false,
         }
     }
 
     /// The reply to a query that could not be read.
     pub fn fault(fault: &Fault<'a>) -> Self {
         Self {
-            head: fault.head,
+            head: fault.head.clone(),
             rcode: fault.rcode,
             sections: None,
             error: None,
+            truncated: false,
         }
     }
 
@@ -120,22 +125,20 @@ impl<'a> Reply<'a> {
         let limit = self.limit(transport);
         let octets = [Extent::Whole, Extent::Needed, Extent::Truncated]
             .into_iter()
+            .filter(|extent| !self.truncated || *extent == Extent::Truncated)
             .find_map(|extent| self.write(limit, extent).ok())?;
-        Some(Response {
-            octets,
-            rcode: self.rcode.to_int(),
-        })
+        Some(Response::of(octets, self.rcode))
     }
 
     /// The most octets that the response may have.
     fn limit(&self, transport: Transport) -> usize {
-        match (transport, self.head.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
+        match (transport, &self.head.edns) {
             (Transport::Udp, None) => usize::from(MIN_UDP_RESPONSE),
             // RFC 6891 §6.2.3: values below 512 are taken as 512.
             (Transport::Udp, Some(edns)) => {
                 usize::from(edns.udp_size.clamp(MIN_UDP_RESPONSE, MAX_UDP_RESPONSE))
             }
+            _ => usize::from(u16::MAX),
         }
     }
 
@@ -146,8 +149,8 @@ impl<'a> Reply<'a> {
     fn reserved(&self) -> usize {
         match (self.speaks_edns(), &self.error) {
             (false, _) => 0,
-            (true, None) => OPT_OCTETS,
-            (true, Some(error)) => OPT_OCTETS + error.octets(),
+            (true, None) => OPT_OCTETS + self.head.options.octets(),
+            (true, Some(error)) => OPT_OCTETS + self.head.options.octets() + error.octets(),
         }
     }
 
@@ -171,7 +174,7 @@ impl<'a> Reply<'a> {
         };
         if self.speaks_edns() {
             additional.clear_push_limit();
-            self.write_opt(&mut additional)?;
+            self.write_opt(&mut additional, limit)?;
         }
         Ok(additional.finish().into_target())
     }
@@ -235,17 +238,24 @@ impl<'a> Reply<'a> {
         Ok(())
     }
 
-    fn write_opt(&self, additional: &mut AdditionalBuilder<Builder>) -> Result<(), PushError> {
+    fn write_opt(
+        &self,
+        additional: &mut AdditionalBuilder<Builder>,
+        limit: usize,
+    ) -> Result<(), PushError> {
+        let error_octets = self.error.as_ref().map_or(0, ExtendedError::octets);
+        let before = additional.as_slice().len() + OPT_OCTETS + error_octets;
         additional.opt(|opt| {
             opt.set_udp_payload_size(MAX_UDP_RESPONSE);
             opt.set_rcode(self.rcode);
-            opt.set_dnssec_ok(self.head.edns.is_some_and(|edns| edns.dnssec_ok));
+            let edns = self.head.edns.as_ref();
+            opt.set_dnssec_ok(edns.is_some_and(|edns| edns.dnssec_ok));
             if let Some(error) = &self.error
                 && let Ok(option) = extended_error(error)
             {
                 opt.push(&option)?;
             }
-            Ok(())
+            self.head.options.write(opt, before, limit)
         })
     }
 }

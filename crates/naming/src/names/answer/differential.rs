@@ -232,7 +232,7 @@ fn knot_answers_alike() {
             zone: Some(&zone),
             freshness: Freshness::Fresh,
         };
-        let ours = said(&answer(&query, Transport::Udp, view).unwrap().octets);
+        let ours = said(&answer(&query, Transport::Udp.into(), view).unwrap().octets);
         let theirs = said(&knot.try_ask(&query).expect("knotd answers"));
         if ours != theirs {
             differences.push(format!(

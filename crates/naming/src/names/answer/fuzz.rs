@@ -5,8 +5,11 @@ use std::sync::OnceLock;
 use domain::base::{Message, Ttl, iana::Rtype};
 use domain::rdata::{A, Aaaa, Cname, Dname, Mx, Ns, Txt};
 
-use super::{Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
-use crate::names::zone::{Domain, Zone, ZoneSettings, absolute};
+use super::{Arrival, Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
+use crate::names::{
+    cookies::CookieKeys,
+    zone::{Domain, Zone, ZoneSettings, absolute},
+};
 use wire::{DomainName, Height};
 
 /// Checks what is promised of the answer to any octets: nothing panics, the
@@ -15,16 +18,29 @@ use wire::{DomainName, Height};
 pub(in crate::names) fn fuzz_query(data: &[u8]) {
     static ZONE: OnceLock<Zone> = OnceLock::new();
     let zone = ZONE.get_or_init(zone);
-    for (transport, limit) in [
-        (Transport::Udp, usize::from(MAX_UDP_RESPONSE)),
-        (Transport::Tcp, usize::from(u16::MAX)),
+    let keys = CookieKeys::new([7; 16], None);
+    for transport in [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Quic,
     ] {
+        let limit = match transport {
+            Transport::Udp => usize::from(MAX_UDP_RESPONSE),
+            _ => usize::from(u16::MAX),
+        };
         for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired] {
             let view = View {
                 zone: Some(zone),
                 freshness,
             };
-            let Some(response) = answer(data, transport, view) else {
+            let arrival = Arrival {
+                cookies: Some(&keys),
+                idle_timeout: Some(100),
+                limited: data.len().is_multiple_of(5),
+                ..transport.into()
+            };
+            let Some(response) = answer(data, arrival, view) else {
                 continue;
             };
             assert!(response.octets.len() <= limit);

@@ -6,10 +6,13 @@
 use domain::base::{
     Header, Message, ParsedRecord, Rtype,
     iana::{Class, Opcode, OptRcode},
-    opt::{Opt, OptRecord, UnknownOptData},
+    opt::{Opt, OptRecord},
 };
 
-use super::lookup;
+use super::{
+    lookup,
+    options::{Asked, Options},
+};
 use crate::names::zone::OwnerName;
 
 /// Records that a query may carry beside its question: stock clients send an
@@ -17,12 +20,14 @@ use crate::names::zone::OwnerName;
 const MAX_QUERY_RECORDS: u16 = 8;
 
 /// What a client's OPT record says (RFC 6891).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Edns {
     /// The largest datagram it takes.
     pub udp_size: u16,
     /// Whether it wants DNSSEC records; echoed (RFC 3225 §3).
     pub dnssec_ok: bool,
+    /// What its options ask for.
+    pub asked: Asked,
 }
 
 /// A query that can be answered.
@@ -38,7 +43,7 @@ pub(super) struct Query<'q> {
 }
 
 /// What every response needs of its query.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Head<'q> {
     /// Its header.
     pub header: Header,
@@ -46,6 +51,8 @@ pub(super) struct Head<'q> {
     pub echo: Option<&'q Message<[u8]>>,
     /// Its EDNS, if it has any.
     pub edns: Option<Edns>,
+    /// The options that the response carries.
+    pub options: Options,
 }
 
 /// A query that cannot be answered, and with what it is turned away.
@@ -70,6 +77,7 @@ impl<'q> Query<'q> {
             header,
             echo: None,
             edns: None,
+            options: Options::default(),
         };
         Some(Self::parse_body(message, &mut head).map_err(|rcode| Fault { head, rcode }))
     }
@@ -82,16 +90,33 @@ impl<'q> Query<'q> {
             return Err(OptRcode::NOTIMP);
         }
         // RFC 9619: a query has exactly one question.
-        let question = message.sole_question().map_err(|_| OptRcode::FORMERR)?;
+        let Ok(question) = message.sole_question() else {
+            head.edns = edns(message).ok().flatten();
+            return Err(without_question(message, head));
+        };
         head.echo = Some(message);
         head.edns = edns(message)?;
         let qname = lookup::owned(question.qname()).ok_or(OptRcode::FORMERR)?;
         Ok(Self {
-            head: *head,
+            head: head.clone(),
             qname,
             qtype: question.qtype(),
             qclass: question.qclass(),
         })
+    }
+}
+
+/// The outcome of a query that does not have one question.
+fn without_question(message: &Message<[u8]>, head: &Head<'_>) -> OptRcode {
+    // RFC 7873 §5.4: a client may ask for a cookie and nothing else.
+    let wants_cookie = head
+        .edns
+        .as_ref()
+        .is_some_and(|edns| edns.asked.cookie.is_some());
+    if message.header_counts().qdcount() == 0 && wants_cookie {
+        OptRcode::NOERROR
+    } else {
+        OptRcode::FORMERR
     }
 }
 
@@ -143,14 +168,10 @@ fn read_opt(record: &ParsedRecord<'_, [u8]>) -> Result<(Edns, u8), OptRcode> {
         .flatten()
         .ok_or(OptRcode::FORMERR)?;
     let opt = OptRecord::from_record(record);
-    // Unknown options are passed over (RFC 6891 §6.1.2), cookies among them:
-    // a server without cookies answers as if there were none (RFC 7873 §5.2).
-    for option in opt.opt().iter::<UnknownOptData<_>>() {
-        option.map_err(|_| OptRcode::FORMERR)?;
-    }
     let edns = Edns {
         udp_size: opt.udp_payload_size(),
         dnssec_ok: opt.dnssec_ok(),
+        asked: Asked::read(opt.opt())?,
     };
     Ok((edns, opt.version()))
 }

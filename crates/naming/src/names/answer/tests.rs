@@ -103,12 +103,12 @@ fn view(zone: &Zone) -> View<'_> {
 
 fn udp(octets: &[u8]) -> Told {
     let zone = fuzz::zone();
-    Told::of(&answer(octets, Transport::Udp, view(&zone)).expect("a response"))
+    Told::of(&answer(octets, Transport::Udp.into(), view(&zone)).expect("a response"))
 }
 
 fn tcp(octets: &[u8]) -> Told {
     let zone = fuzz::zone();
-    Told::of(&answer(octets, Transport::Tcp, view(&zone)).expect("a response"))
+    Told::of(&answer(octets, Transport::Tcp.into(), view(&zone)).expect("a response"))
 }
 
 fn ask(name: &str, rtype: Rtype) -> Told {
@@ -306,7 +306,12 @@ fn rfc_6672_a_dname_redirects_what_is_beneath_it() {
         [target.into()],
     );
     zone.set(&"moved.internal".parse().unwrap(), Some(domain));
-    let response = answer(&query(&longest, Rtype::A), Transport::Udp, view(&zone)).unwrap();
+    let response = answer(
+        &query(&longest, Rtype::A),
+        Transport::Udp.into(),
+        view(&zone),
+    )
+    .unwrap();
     assert_eq!(Told::of(&response).rcode, OptRcode::YXDOMAIN);
 }
 
@@ -418,7 +423,7 @@ fn rfc_9619_a_query_has_one_question() {
 #[test]
 fn malformed_queries_are_told_so_and_noise_is_not_answered() {
     let zone = fuzz::zone();
-    let quiet = |octets: &[u8]| answer(octets, Transport::Udp, view(&zone)).is_none();
+    let quiet = |octets: &[u8]| answer(octets, Transport::Udp.into(), view(&zone)).is_none();
     assert!(quiet(&[]));
     assert!(quiet(&[0; 11]));
     let mut response = query("host.internal", Rtype::A);
@@ -448,7 +453,7 @@ fn rfc_8914_says_when_it_is_not_ready_stale_or_expired() {
     let asked = query_edns("host.internal", Rtype::A, 1232, 0);
     let denied = query_edns("nobody.internal", Rtype::A, 1232, 0);
     let told = |octets: &[u8], zone, freshness| {
-        Told::of(&answer(octets, Transport::Udp, View { zone, freshness }).unwrap())
+        Told::of(&answer(octets, Transport::Udp.into(), View { zone, freshness }).unwrap())
     };
     let at_first = told(&asked, None, Freshness::Fresh);
     assert_eq!(at_first.rcode, OptRcode::SERVFAIL);
@@ -493,7 +498,7 @@ fn addresses_begin_elsewhere_for_another_query() {
     let first = |id: u8| {
         let mut octets = query("many.internal", Rtype::A);
         octets[1] = id;
-        let response = answer(&octets, Transport::Udp, view(&zone)).unwrap();
+        let response = answer(&octets, Transport::Udp.into(), view(&zone)).unwrap();
         let told = Told::of(&response);
         assert_eq!(told.answer.len(), 3);
         told.answer[0].clone()
