@@ -115,6 +115,11 @@ impl StateDirectory {
         self.join("ca")
     }
 
+    /// Directory of the zone signer.
+    pub fn signer(&self) -> PathBuf {
+        self.join("signer")
+    }
+
     /// The certificate authority's root, PEM.
     pub fn roots(&self) -> PathBuf {
         self.join("ca/roots.pem")

@@ -13,6 +13,7 @@ use crate::{
     overlay::Overlay,
     recent,
     state::{Changes, StateRead},
+    zones,
 };
 
 /// What the ledger is told of a block.
@@ -182,6 +183,7 @@ impl<'a> Execution<'a> {
             Action::EndContract(action) => market::end_contract(self, sender, action),
             Action::RegisterEnclave(action) => enclaves::register(self, sender, action),
             Action::IssueCertificate(action) => enclaves::issue_certificate(self, sender, action),
+            Action::SetZone(action) => zones::set(self, sender, action),
         }
     }
 

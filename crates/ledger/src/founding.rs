@@ -24,6 +24,7 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
             .collect(),
         apexes: genesis.apexes.clone(),
         certificate_authorities: genesis.certificate_authorities.clone(),
+        zone_signers: genesis.zone_signers.clone(),
         development_roots: genesis.development_roots.clone(),
         reference_values: genesis.reference_values.clone(),
         parameters: genesis.parameters.clone(),

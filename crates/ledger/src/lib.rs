@@ -14,6 +14,7 @@
 //! - `names`: commit, reveal, records, rent, suspension, release;
 //! - `market`: offers, requests, matching, contracts and what they are paid;
 //! - `enclaves`: keys with evidence, and certificates for them;
+//! - `zones`: the keys, name servers and times of the circle's apexes;
 //! - `members`: what the validators receive.
 //!
 //! [`audit`] judges a state independently: it recomputes every sum and every
@@ -40,6 +41,7 @@ mod names;
 mod overlay;
 mod recent;
 mod state;
+mod zones;
 
 pub use admission::{ADMISSION_WINDOW, admit, fee};
 pub use audit::{Audit, AuditError, audit};

@@ -78,6 +78,7 @@ impl Circle {
             accounts,
             apexes: vec!["ring.internal".parse().expect("a name")],
             certificate_authorities: Vec::new(),
+            zone_signers: Vec::new(),
             development_roots: Vec::new(),
             reference_values: Vec::new(),
             parameters: Parameters::default(),

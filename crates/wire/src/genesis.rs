@@ -162,6 +162,8 @@ pub struct Genesis {
     pub apexes: Vec<DomainName>,
     /// Accounts that may record certificates.
     pub certificate_authorities: Vec<AccountId>,
+    /// Accounts that may set a zone's keys.
+    pub zone_signers: Vec<AccountId>,
     /// Roots of development evidence; empty unless the kind is development.
     pub development_roots: Vec<PublicKey>,
     /// Enclave code admitted from the start.

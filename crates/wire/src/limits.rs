@@ -62,6 +62,17 @@ pub const MAX_EVIDENCE_BYTES: usize = 16 * 1024;
 /// A certificate request or a certificate, DER.
 pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
 
+/// Keys of one zone: two roll-overs at once. Validators try every key for
+/// every signature, so that a large set is an attack on them (CVE-2023-50387).
+pub const MAX_ZONE_KEYS: usize = 6;
+
+/// Name servers of one zone: as many as the root has.
+pub const MAX_ZONE_SERVERS: usize = 13;
+
+/// Seconds for which a zone's own records may be cached: a day, so that a
+/// key's roll-over ends within days.
+pub const MAX_ZONE_TTL: u32 = 86_400;
+
 /// Heartbeats in one action.
 pub const MAX_HEARTBEATS: usize = 64;
 

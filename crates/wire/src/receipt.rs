@@ -148,6 +148,11 @@ rejects! {
     86 CertificateNotWanted = "the contract waits for no certificate",
     /// Enclaves.
     87 CertificateMalformed = "the certificate is empty, too large or already expired",
+
+    /// Zones.
+    120 NotZoneSigner = "the sender is not a zone signer of this circle",
+    /// Zones.
+    121 ZoneMalformed = "the zone is no apex of this circle, or its keys, servers or times are not allowed",
 }
 
 impl Reject {
@@ -341,6 +346,11 @@ pub enum Event {
         reason: EndReason,
         /// What came back to its user.
         refund: Amount,
+    },
+    /// A zone's keys, name servers or times were set.
+    ZoneChanged {
+        /// The zone's apex.
+        apex: DomainName,
     },
     /// Fees and rent were shared among the validators.
     PoolPaid {

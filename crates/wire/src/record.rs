@@ -10,7 +10,7 @@ use crate::{
     AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
     EnclaveKeys, EndReason, Evidence, EvidenceKind, Genesis, HandshakeStep, Height, Measurement,
     OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey, RecordSet,
-    ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, Signature,
+    ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, SetZone, Signature,
 };
 
 /// The version byte before every stored record.
@@ -71,6 +71,8 @@ pub struct Rules {
     pub apexes: Vec<DomainName>,
     /// Accounts that may record certificates.
     pub certificate_authorities: Vec<AccountId>,
+    /// Accounts that may set a zone's keys.
+    pub zone_signers: Vec<AccountId>,
     /// Roots of development evidence.
     pub development_roots: Vec<PublicKey>,
     /// Enclave code that is admitted.
@@ -469,6 +471,17 @@ pub struct Certificate {
     pub authority: AccountId,
     /// When it was recorded.
     pub issued_at: Height,
+}
+
+/// What a zone signer last said of an apex.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Zone {
+    /// What was said.
+    pub zone: SetZone,
+    /// Who said it.
+    pub signer: AccountId,
+    /// When.
+    pub changed_at: Height,
 }
 
 /// Which step of which operation a message record belongs to.

@@ -71,6 +71,14 @@ pub fn name(name: &DomainName) -> Vec<u8> {
     join("n/", &[name.as_str().as_bytes()])
 }
 
+/// Prefix of every zone; what follows is the apex' text.
+pub const ZONES: &[u8] = b"z/";
+
+/// [`crate::record::Zone`].
+pub fn zone(apex: &DomainName) -> Vec<u8> {
+    join("z/", &[apex.as_str().as_bytes()])
+}
+
 /// Prefix of every offer; what follows is the offer's id.
 pub const OFFERS: &[u8] = b"o/";
 

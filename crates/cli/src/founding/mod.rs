@@ -47,7 +47,8 @@ pub const ACCOUNT_KEY: &str = "account.key";
 /// What the user starts with: enough to run anything for years of blocks.
 const USER_FUNDS: Amount = Amount(1_000_000_000_000);
 
-/// What each provider and the certificate authority start with, for fees and deposits.
+/// What each provider, the certificate authority and the zone signer start
+/// with, for fees and deposits.
 const AGENT_FUNDS: Amount = Amount(10_000_000_000);
 
 /// What is to be founded.
@@ -141,13 +142,16 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     }
     let authority = keys::make(&state.certificate_authority().join(ACCOUNT_KEY), "ca")?.account();
     accounts.push((authority, AGENT_FUNDS));
+    let signer = keys::make(&state.signer().join(ACCOUNT_KEY), "signer")?.account();
+    accounts.push((signer, AGENT_FUNDS));
     let user = keys::make(&user_key_file(state), "user")?.account();
     accounts.push((user, USER_FUNDS));
     for mirror in state.mirrors() {
         std::fs::create_dir_all(mirror)?;
     }
 
-    let genesis = genesis(dealt, root.public(), authority, accounts, measurement)?;
+    let agents = Agents { authority, signer };
+    let genesis = genesis(dealt, root.public(), agents, accounts, measurement)?;
     write_file(
         &state.genesis(),
         &serde_json::to_vec_pretty(&genesis)?,
@@ -215,10 +219,16 @@ fn deal(state: &StateDirectory, plan: &Plan) -> anyhow::Result<Dealt> {
     })
 }
 
+/// Accounts that the genesis gives a task.
+struct Agents {
+    authority: AccountId,
+    signer: AccountId,
+}
+
 fn genesis(
     dealt: Dealt,
     root: PublicKey,
-    authority: AccountId,
+    agents: Agents,
     mut accounts: Vec<(AccountId, Amount)>,
     measurement: wire::Measurement,
 ) -> anyhow::Result<Genesis> {
@@ -234,7 +244,8 @@ fn genesis(
         validators: dealt.validators,
         accounts,
         apexes: vec![APEX.parse().expect("the apex is a name")],
-        certificate_authorities: vec![authority],
+        certificate_authorities: vec![agents.authority],
+        zone_signers: vec![agents.signer],
         development_roots: vec![root],
         reference_values: vec![ReferenceValue {
             measurement,

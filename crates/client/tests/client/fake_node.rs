@@ -130,6 +130,7 @@ pub fn circle() -> Arc<Circle> {
         accounts: Vec::new(),
         apexes: vec!["internal".parse().unwrap()],
         certificate_authorities: Vec::new(),
+        zone_signers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         parameters: Parameters::default(),

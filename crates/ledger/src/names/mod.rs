@@ -27,6 +27,7 @@ pub(crate) use endpoints::{
 };
 pub(crate) use renew::renew;
 pub(crate) use rent::draw_rent;
+pub(crate) use reserved::is_name_server;
 pub(crate) use reveal::reveal;
 pub(crate) use set::set;
 pub(crate) use transfer::transfer;

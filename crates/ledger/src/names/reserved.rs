@@ -18,10 +18,14 @@ const RESERVED: &[&str] = &[
 /// Whether `label` is reserved: listed, a name server (`ns`, `ns0`, `ns12`),
 /// or underscored, which RFC 8552 keeps for attributes of the parent.
 pub(super) fn is_reserved(label: &str) -> bool {
-    let name_server = label
+    label.starts_with('_') || is_name_server(label) || RESERVED.contains(&label)
+}
+
+/// Whether `label` is one that a zone's name servers stand at.
+pub(crate) fn is_name_server(label: &str) -> bool {
+    label
         .strip_prefix("ns")
-        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-    label.starts_with('_') || name_server || RESERVED.contains(&label)
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "57ba335877a07c76cab6d77570fcfc62986534d4a7f3515619abcd3b2415d65b"
+        "f8973117846ea614be0cf19633edfb85cf4d3678d36a3f5ee6284e32d071f9ca"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "8dcf20db8e6a0ac0ec3ab5abae03bfd4356bd39e7f1ae20cac69b2ff13565215"
+        "c34ead50f5a002a2c729cc919747cf8b70d094565ccd3e567fe7ef997e2768c4"
     );
 }

@@ -13,3 +13,4 @@ mod names;
 mod properties;
 mod rejects;
 mod world;
+mod zones;

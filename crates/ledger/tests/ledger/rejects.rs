@@ -13,6 +13,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::market::CASES,
         crate::contracts::CASES,
         crate::enclaves::CASES,
+        crate::zones::CASES,
     ];
     let reached: BTreeSet<Reject> = tables
         .into_iter()

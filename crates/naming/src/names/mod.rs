@@ -6,10 +6,12 @@
 
 mod answer;
 mod cookies;
+pub mod dnssec;
 mod follow;
 mod fronts;
 mod published;
 mod rate_limit;
+pub mod signer;
 mod status;
 mod synthesis;
 mod zone;
@@ -30,7 +32,7 @@ pub use self::{
     published::{Published, Tolerance, now_ms},
     rate_limit::{Network, NetworkError, RateLimit},
     status::NamesStatus,
-    zone::{Apex, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings},
+    zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, ds},
 };
 use crate::{ledger::Ledger, remote::Remote};
 

@@ -8,13 +8,20 @@
 use bytes::Bytes;
 use domain::{
     base::{
-        ParseRecordData as _, Ttl,
+        CharStr, Name as DnsName, ParseRecordData as _, Ttl,
         iana::{Rtype, TlsaCertificateUsage, TlsaMatchingType, TlsaSelector},
         name::{FlattenInto as _, ParsedName},
         rdata::ComposeRecordData as _,
     },
     dep::octseq::Parser,
-    rdata::{Tlsa, ZoneRecordData},
+    rdata::{
+        Caa, Https, Tlsa, ZoneRecordData,
+        caa::{CaaFlags, CaaTag},
+        svcb::{
+            SvcParams,
+            value::{AlpnBuilder, Port},
+        },
+    },
 };
 use tracing::warn;
 use wire::{
@@ -22,13 +29,20 @@ use wire::{
     record::{Name, NameEndpoint, NameStatus},
 };
 
-use super::zone::{Data, Domain, Node, ZoneSettings, address_data};
+use super::zone::{Data, Domain, Node, OwnerName, ZoneSettings, absolute, address_data};
 
-/// The longest time to live that RFC 2181 §8 knows.
-const MAX_TTL: u32 = i32::MAX as u32;
+/// The longest time to live that is served: what a cache may hold must run
+/// out before a key that signed it can go.
+const MAX_TTL: u32 = wire::limits::MAX_ZONE_TTL;
 
-/// The nodes of `record`; none while it is suspended.
-pub(super) fn domain(record: &Name, settings: &ZoneSettings) -> Option<Domain> {
+/// The port at which a web service needs no mention of it (RFC 9110 §4.2.2).
+const HTTPS_PORT: u16 = 443;
+
+/// What replicas speak beneath TLS (RFC 7301), in their order of preference.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The nodes of `record` beneath `apex`; none while it is suspended.
+pub(super) fn domain(record: &Name, apex: &DomainName, settings: &ZoneSettings) -> Option<Domain> {
     match record.status {
         NameStatus::Active => {}
         NameStatus::Suspended { .. } => return None,
@@ -43,6 +57,9 @@ pub(super) fn domain(record: &Name, settings: &ZoneSettings) -> Option<Domain> {
     for node in domain.nodes_mut() {
         settle_singletons(node);
     }
+    add_service_bindings(&mut domain, record, settings);
+    add_authority(&mut domain, apex, settings);
+    domain.settle_cuts();
     Some(domain)
 }
 
@@ -86,7 +103,7 @@ fn add_endpoint(domain: &mut Domain, endpoint: &NameEndpoint, ttl: Ttl) {
         TlsaMatchingType::from_int(1),
         Bytes::copy_from_slice(&endpoint.tls_key.0),
     );
-    let service = service_key(endpoint.endpoint.port);
+    let service = service_key(endpoint.endpoint.port, b"_tcp");
     // The second place is for people, who type `dig NAME TLSA`.
     for owner in [service.as_slice(), &[]] {
         domain
@@ -95,12 +112,93 @@ fn add_endpoint(domain: &mut Domain, endpoint: &NameEndpoint, ttl: Ttl) {
     }
 }
 
-/// `_PORT._tcp` as a key of [`Domain`].
-fn service_key(port: u16) -> Vec<u8> {
+/// HTTPS records of live replicas, unless the owner set some (RFC 9460): what
+/// they speak and at which port, at the name itself and, for another port
+/// than 443, where a client that was told the port looks (§9.1).
+fn add_service_bindings(domain: &mut Domain, record: &Name, settings: &ZoneSettings) {
+    let ttl = Ttl::from_secs(settings.endpoint_ttl);
+    let Some(name) = absolute(record.name.as_str()) else {
+        return;
+    };
+    let holds = |domain: &Domain, owner: &[u8]| {
+        let node = domain.node(owner);
+        node.is_some_and(|node| {
+            [Rtype::HTTPS, Rtype::CNAME]
+                .iter()
+                .any(|rtype| node.get(*rtype).is_some())
+        })
+    };
+    let mut ports: Vec<u16> = record
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.endpoint.port)
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let owners_own = holds(domain, &[]);
+    for port in ports {
+        let prefixed = service_key(port, b"_https");
+        if port != HTTPS_PORT
+            && !holds(domain, &prefixed)
+            && let Some(data) = service_binding(name.clone(), port)
+        {
+            domain.node_mut(&prefixed).add(Rtype::HTTPS, ttl, [data]);
+        }
+        if !owners_own && let Some(data) = service_binding(DnsName::root_bytes(), port) {
+            domain.node_mut(&[]).add(Rtype::HTTPS, ttl, [data]);
+        }
+    }
+}
+
+/// An HTTPS record that leads to `port` of `target`; the root stands for the
+/// owner (RFC 9460 §2.5).
+fn service_binding(target: OwnerName, port: u16) -> Option<Data> {
+    let mut protocols = AlpnBuilder::<Vec<u8>>::empty();
+    for protocol in PROTOCOLS {
+        protocols.push(protocol).ok()?;
+    }
+    let protocols = protocols.freeze();
+    let params: SvcParams<Vec<u8>> = SvcParams::from_values(|params| {
+        params.push(&protocols)?;
+        if port == HTTPS_PORT {
+            return Ok(());
+        }
+        params.push(&Port::new(port))
+    })
+    .ok()?;
+    let params = SvcParams::from_octets(Bytes::from(params.as_slice().to_vec())).ok()?;
+    Some(Https::new(1, target, params).ok()?.into())
+}
+
+/// Says that only the circle's authority issues for the name (RFC 8659),
+/// unless its owner says otherwise.
+fn add_authority(domain: &mut Domain, apex: &DomainName, settings: &ZoneSettings) {
+    let node = domain.node_mut(&[]);
+    if node
+        .sets()
+        .iter()
+        .any(|set| matches!(set.rtype, Rtype::CAA | Rtype::CNAME))
+    {
+        return;
+    }
+    let tag = CharStr::from_octets(Bytes::from_static(b"issue"))
+        .ok()
+        .and_then(|tag| CaaTag::new(tag).ok());
+    if let Some(tag) = tag {
+        let value = Bytes::copy_from_slice(apex.as_str().as_bytes());
+        let caa = Caa::new(CaaFlags::new(0), tag, value);
+        let ttl = Ttl::from_secs(settings.apex_ttl);
+        node.add(Rtype::CAA, ttl, [caa.into()]);
+    }
+}
+
+/// `_PORT.PROTOCOL` as a key of [`Domain`].
+fn service_key(port: u16, protocol: &[u8]) -> Vec<u8> {
     let port = format!("_{port}");
     let mut key = vec![port.len() as u8];
     key.extend_from_slice(port.as_bytes());
-    key.extend_from_slice(b"\x04_tcp");
+    key.push(protocol.len() as u8);
+    key.extend_from_slice(protocol);
     key
 }
 

@@ -4,6 +4,7 @@
 //! that quietly did nothing would be none.
 
 mod certificates;
+mod dnssec;
 mod encrypted;
 mod follow;
 mod limits;

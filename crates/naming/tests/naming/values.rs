@@ -34,6 +34,7 @@ pub fn genesis(apexes: &[&str]) -> Genesis {
         accounts: Vec::new(),
         apexes: apexes.iter().map(|apex| name_of(apex)).collect(),
         certificate_authorities: Vec::new(),
+        zone_signers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         parameters: Default::default(),

@@ -8,6 +8,7 @@ mod enclaves;
 mod locks;
 mod market;
 mod names;
+mod zones;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use names::{
     NameCancel, NameCommit, NameRenew, NameReveal, NameSet, NameTransfer, RecordSet,
     name_commitment,
 };
+pub use zones::{KEY_SIGNING_FLAGS, SetZone, ZONE_SIGNING_FLAGS, ZoneKey, ZoneServer};
 
 use crate::{AccountId, Amount};
 
@@ -89,6 +91,9 @@ pub enum Action {
     RegisterEnclave(RegisterEnclave) = 0x30,
     /// Enclaves: a certificate authority of the circle records what it issued.
     IssueCertificate(IssueCertificate) = 0x31,
+
+    /// Zones: a zone signer sets an apex' keys, name servers and times.
+    SetZone(SetZone) = 0x38,
 }
 
 impl Action {
@@ -117,6 +122,7 @@ impl Action {
             Self::EndContract(_) => "end_contract",
             Self::RegisterEnclave(_) => "register_enclave",
             Self::IssueCertificate(_) => "issue_certificate",
+            Self::SetZone(_) => "set_zone",
         }
     }
 }

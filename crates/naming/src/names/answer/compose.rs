@@ -219,7 +219,7 @@ impl<'a> Reply<'a> {
         Ok(additional)
     }
 
-    /// Writes one RRset. Addresses begin at another one for each query, so
+    /// Writes one RRset, with its signatures for who wants them. Addresses begin at another one for each query, so
     /// that clients which take the first spread over the replicas.
     fn push(
         &self,
@@ -232,7 +232,11 @@ impl<'a> Reply<'a> {
             _ => 0,
         };
         let (late, early) = set.data.split_at(first);
-        for data in early.iter().chain(late) {
+        let signatures = match &self.head.edns {
+            Some(edns) if edns.dnssec_ok => &set.signatures[..],
+            _ => &[],
+        };
+        for data in early.iter().chain(late).chain(signatures) {
             section.push(Record::new(&placed.owner, Class::IN, set.ttl, data))?;
         }
         Ok(())

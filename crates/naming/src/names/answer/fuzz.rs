@@ -2,22 +2,31 @@
 
 use std::sync::OnceLock;
 
-use domain::base::{Message, Ttl, iana::Rtype};
-use domain::rdata::{A, Aaaa, Cname, Dname, Mx, Ns, Txt};
+use domain::base::{
+    Message, Ttl,
+    iana::{DigestAlgorithm, Rtype, SecurityAlgorithm},
+    rdata::UnknownRecordData,
+};
+use domain::rdata::{A, Aaaa, Cname, Dname, Ds, Mx, Ns, Srv, Txt};
+use wire::{DomainName, Height, SetZone, ZoneServer, record};
 
 use super::{Arrival, Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
 use crate::names::{
     cookies::CookieKeys,
-    zone::{Domain, Zone, ZoneSettings, absolute},
+    signer::{
+        keys::FileKeys,
+        roll,
+        sign::{Period, Signers, sign_missing},
+    },
+    zone::{Change, Domain, Zone, ZoneSettings, absolute},
 };
-use wire::{DomainName, Height};
 
 /// Checks what is promised of the answer to any octets: nothing panics, the
 /// response is a message within its limit, it is marked as one and it carries
 /// the query's id.
 pub(in crate::names) fn fuzz_query(data: &[u8]) {
     static ZONE: OnceLock<Zone> = OnceLock::new();
-    let zone = ZONE.get_or_init(zone);
+    let zone = ZONE.get_or_init(zone_with_everything);
     let keys = CookieKeys::new([7; 16], None);
     for transport in [
         Transport::Udp,
@@ -77,6 +86,50 @@ pub(super) fn zone() -> Zone {
         ("other.corp.example", host()),
     ] {
         zone.set(&name.parse().expect("a name"), Some(domain));
+    }
+    zone
+}
+
+/// The same with more shapes, `internal` signed under keys made for it.
+pub(in crate::names) fn zone_with_everything() -> Zone {
+    let apex: DomainName = "internal".parse().expect("a name");
+    // Servers and validators look at the clock.
+    let now = crate::names::now_ms() / 1000;
+    let mut keys = FileKeys::open("/nonexistent/keys".as_ref()).expect("no file, no keys");
+    roll::begin(&mut keys, &apex, now).expect("keys");
+    let record = record::Zone {
+        zone: SetZone {
+            apex: apex.clone(),
+            keys: keys.public(&apex),
+            servers: vec![ZoneServer {
+                label: "ns".parse().expect("a label"),
+                addresses: vec![[192, 0, 2, 53].into(), std::net::Ipv6Addr::LOCALHOST.into()],
+            }],
+            apex_ttl: 300,
+            negative_ttl: 5,
+            endpoint_ttl: 5,
+        },
+        signer: wire::AccountId([0; 32]),
+        changed_at: Height(8),
+    };
+    let change = Change::Zone(&apex, Some(&record));
+    let (mut zone, _) = zone().advance(Height(8), 1_000, [change]);
+    for (name, domain) in [
+        ("shapes.internal", shapes()),
+        ("given.internal", given_away()),
+        ("a-b.internal", host()),
+    ] {
+        zone.set(&name.parse().expect("a name"), Some(domain));
+    }
+    for index in 0..zone.apexes().len() {
+        let apex = &mut zone.apexes_mut()[index];
+        if apex.keys().is_none() {
+            continue;
+        }
+        apex.set_serial(domain::base::Serial(8));
+        let signers = Signers::of(apex, &keys);
+        let labels = apex.labels_with_own().collect();
+        sign_missing(apex, &labels, &keys, &signers, Period { now }).expect("signatures");
     }
     zone
 }
@@ -162,6 +215,68 @@ fn delegation() -> Domain {
     domain
         .node_mut(b"\x03ns1\x03sub")
         .add(Rtype::A, TTL, [glue]);
+    let server = Ns::new(name("ns.example.org")).into();
+    domain.node_mut(b"\x06secure").add(Rtype::NS, TTL, [server]);
+    let ds = Ds::new(
+        12_345,
+        SecurityAlgorithm::ECDSAP256SHA256,
+        DigestAlgorithm::SHA256,
+        bytes::Bytes::from_static(&[7; 32]),
+    );
+    if let Ok(ds) = ds {
+        domain
+            .node_mut(b"\x06secure")
+            .add(Rtype::DS, TTL, [ds.into()]);
+    }
+    domain
+}
+
+/// A registered name that is delegated whole.
+fn given_away() -> Domain {
+    let mut domain = Domain::with_apex();
+    let servers = [
+        Ns::new(name("ns.given.internal")).into(),
+        Ns::new(name("host.internal")).into(),
+    ];
+    domain.node_mut(b"").add(Rtype::NS, TTL, servers);
+    let glue = A::from_octets(192, 0, 2, 55).into();
+    domain.node_mut(b"\x02ns").add(Rtype::A, TTL, [glue]);
+    domain
+}
+
+/// Service records, an unknown type, an alias to a wildcard and back, and a
+/// wildcard that stands beside and beneath other things.
+fn shapes() -> Domain {
+    let mut domain = Domain::with_apex();
+    let text = Txt::<bytes::Bytes>::build_from_slice(b"shapes").ok();
+    domain
+        .node_mut(b"")
+        .add(Rtype::TXT, TTL, text.map(Into::into));
+    let server = Srv::new(0, 0, 443, name("host.internal")).into();
+    domain
+        .node_mut(b"\x05_xmpp\x04_tcp")
+        .add(Rtype::SRV, TTL, [server]);
+    let rtype = Rtype::from_int(65_280);
+    let unknown = UnknownRecordData::from_octets(rtype, bytes::Bytes::from_static(b"opaque"));
+    domain
+        .node_mut(b"\x07unknown")
+        .add(rtype, TTL, unknown.ok().map(Into::into));
+    let any = A::from_octets(192, 0, 2, 77).into();
+    domain.node_mut(b"\x01*\x04star").add(Rtype::A, TTL, [any]);
+    let deep = A::from_octets(192, 0, 2, 78).into();
+    domain
+        .node_mut(b"\x04deep\x01*\x05under")
+        .add(Rtype::A, TTL, [deep]);
+    for (owner, target) in [
+        (&b"\x06tostar"[..], "x.star.shapes.internal"),
+        (b"\x01*\x05chain", "any.wild.internal"),
+        (b"\x06tonone", "none.shapes.internal"),
+        (b"\x05tocut", "www.given.internal"),
+        (b"\x04toet", "under.shapes.internal"),
+    ] {
+        let target = Cname::new(name(target)).into();
+        domain.node_mut(owner).add(Rtype::CNAME, TTL, [target]);
+    }
     domain
 }
 

@@ -1,5 +1,6 @@
 //! Which records answer a question: the algorithm of RFC 1034 §4.3.2 with
-//! wildcards (RFC 4592), DNAME (RFC 6672) and minimal ANY (RFC 8482).
+//! wildcards (RFC 4592), DNAME (RFC 6672) and minimal ANY (RFC 8482), and the
+//! NSEC records that prove what there is not (RFC 4035 §3.1.3).
 //!
 //! It knows nothing of messages, sizes or transports.
 
@@ -119,8 +120,10 @@ impl Sought {
 
 /// Where a name was found.
 enum Found<'z> {
-    /// At this node, or at the wildcard that stands for it.
+    /// At this node.
     Node(&'z Node),
+    /// At the wildcard beneath the closest encloser, which begins at this label.
+    Wildcard { node: &'z Node, encloser: usize },
     /// At or beneath a delegation, which begins at this label.
     Cut {
         ns: &'z RrSet,
@@ -129,12 +132,13 @@ enum Found<'z> {
     },
     /// Beneath a DNAME, which stands at this label.
     Redirected { dname: &'z RrSet, label: usize },
-    /// Nowhere.
-    Nothing,
+    /// Nowhere; the closest encloser begins at this label.
+    Nothing { encloser: usize },
 }
 
-/// Finds what `zone` answers to a question for `qtype` at `qname`.
-pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> {
+/// Finds what `zone` answers to a question for `qtype` at `qname`, with what
+/// proves it if `dnssec` and the zone is signed.
+pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype, dnssec: bool) -> Answer<'_> {
     let mut sought = Sought::new(qname);
     let Some(apex) = zone
         .apexes()
@@ -149,19 +153,38 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> 
         let Some(above) = sought.labels_above(apex) else {
             return answer;
         };
-        let next = match find(apex, &sought, above, qtype) {
-            Found::Node(node) => match alias(node, qtype) {
+        let prover = Prover {
+            apex: (dnssec && apex.keys().is_some()).then_some(apex),
+            sought: &sought,
+            above,
+        };
+        let found = find(apex, &sought, above, qtype);
+        if let Found::Wildcard { .. } = found {
+            // RFC 4035 §3.1.3.3: that there is no closer match.
+            prover.prove_name(&mut answer);
+        }
+        let next = match found {
+            Found::Node(node) | Found::Wildcard { node, .. } => match alias(node, qtype) {
                 Some((set, target)) => {
                     answer.answer.push(placed(sought.name.clone(), set));
                     target
                 }
                 None => {
-                    answer_from(&mut answer, apex, &sought, node, qtype);
+                    if answer_from(&mut answer, apex, &sought, node, qtype) {
+                        return answer;
+                    }
+                    match found {
+                        Found::Wildcard { encloser, .. } => {
+                            prover.prove_wildcard(&mut answer, encloser);
+                        }
+                        _ => prover.prove_name(&mut answer),
+                    }
                     return answer;
                 }
             },
             Found::Cut { ns, label, domain } => {
                 refer(&mut answer, apex, &sought, ns, label, domain);
+                prover.prove_cut(&mut answer, domain, label);
                 return answer;
             }
             Found::Redirected { dname, label } => {
@@ -172,9 +195,11 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype) -> Answer<'_> 
                     None => return answer,
                 }
             }
-            Found::Nothing => {
+            Found::Nothing { encloser } => {
                 answer.rcode = Rcode::NXDOMAIN;
                 deny(&mut answer, apex);
+                prover.prove_name(&mut answer);
+                prover.prove_wildcard(&mut answer, encloser);
                 return answer;
             }
         };
@@ -195,14 +220,14 @@ fn find<'z>(apex: &'z Apex, sought: &Sought, above: usize, qtype: Rtype) -> Foun
         return Found::Node(apex.node());
     };
     let Some(domain) = apex.domain(&sought.range(top, above)[1..]) else {
-        return apex
-            .domain(b"*")
-            .and_then(|domain| domain.node(&[]))
-            .map_or(Found::Nothing, Found::Node);
+        let node = apex.domain(b"*").and_then(|domain| domain.node(&[]));
+        return at_wildcard(node, above);
     };
     for label in (0..=top).rev() {
         let Some(node) = domain.node(sought.range(label, top)) else {
-            return wildcard(domain, sought.range(label + 1, top));
+            let encloser = label + 1;
+            let (key, length) = wildcard_key(sought.range(encloser, top));
+            return at_wildcard(domain.node(&key[..length]), encloser);
         };
         // RFC 4035 §3.1.4.1: DS stands on the parent's side of the cut.
         let is_parents = label == 0 && qtype == Rtype::DS;
@@ -218,22 +243,101 @@ fn find<'z>(apex: &'z Apex, sought: &Sought, above: usize, qtype: Rtype) -> Foun
             return Found::Redirected { dname, label };
         }
     }
-    Found::Nothing
+    Found::Nothing { encloser: above }
 }
 
-/// The wildcard directly beneath the closest encloser (RFC 4592 §3.3.1).
-fn wildcard<'z>(domain: &'z Domain, encloser: &[u8]) -> Found<'z> {
+fn at_wildcard(node: Option<&Node>, encloser: usize) -> Found<'_> {
+    match node {
+        Some(node) => Found::Wildcard { node, encloser },
+        None => Found::Nothing { encloser },
+    }
+}
+
+/// The owner of the wildcard directly beneath the closest encloser (RFC 4592
+/// §3.3.1), and its length.
+fn wildcard_key(encloser: &[u8]) -> ([u8; MAX_WIRE_NAME + 2], usize) {
     let mut key = [0; MAX_WIRE_NAME + 2];
     key[..2].copy_from_slice(b"\x01*");
     key[2..2 + encloser.len()].copy_from_slice(encloser);
-    domain
-        .node(&key[..2 + encloser.len()])
-        .map_or(Found::Nothing, Found::Node)
+    (key, 2 + encloser.len())
 }
 
-/// The alias to follow, if the node is one and the question is not for it.
+/// Adds NSEC records to an answer; of an unsigned zone, none.
+struct Prover<'s, 'z> {
+    apex: Option<&'z Apex>,
+    sought: &'s Sought,
+    /// Labels of the name that stand before the apex.
+    above: usize,
+}
+
+impl<'z> Prover<'_, 'z> {
+    /// The label and the owner beneath it of the name from label `from` on.
+    fn place(&self, from: usize) -> (&[u8], &[u8]) {
+        match self.above.checked_sub(1) {
+            Some(top) if from <= top => (
+                &self.sought.range(top, self.above)[1..],
+                self.sought.range(from, top),
+            ),
+            _ => (&[], &[]),
+        }
+    }
+
+    /// What the name itself has, or that there is no such name.
+    fn prove_name(&self, answer: &mut Answer<'z>) {
+        let (label, owner) = self.place(0);
+        add_nsec(answer, self.apex, label, owner);
+    }
+
+    /// What the wildcard beneath the closest encloser has, or that there is none.
+    fn prove_wildcard(&self, answer: &mut Answer<'z>, encloser: usize) {
+        if encloser >= self.above {
+            return add_nsec(answer, self.apex, b"*", &[]);
+        }
+        let (label, owner) = self.place(encloser);
+        let (key, length) = wildcard_key(owner);
+        add_nsec(answer, self.apex, label, &key[..length]);
+    }
+
+    /// The DS of a delegation, or that it has none (RFC 4035 §3.1.4).
+    fn prove_cut(&self, answer: &mut Answer<'z>, domain: &'z Domain, label: usize) {
+        if self.apex.is_none() {
+            return;
+        }
+        let (first, owner) = self.place(label);
+        match domain.node(owner).and_then(|node| node.get(Rtype::DS)) {
+            Some(ds) => answer.authority.push(placed(self.sought.suffix(label), ds)),
+            None => add_nsec(answer, self.apex, first, owner),
+        }
+    }
+}
+
+/// Adds the NSEC record at or before a name, unless it is there.
+fn add_nsec<'z>(answer: &mut Answer<'z>, apex: Option<&'z Apex>, label: &[u8], owner: &[u8]) {
+    let Some(apex) = apex else {
+        return;
+    };
+    let found = if label.is_empty() {
+        let nsec = apex.node().get(Rtype::NSEC);
+        nsec.map(|set| (apex.name().clone(), set))
+    } else {
+        apex.covering(label, owner)
+    };
+    let Some((owner, set)) = found else {
+        return;
+    };
+    let present = |placed: &Placed<'_>| placed.set.rtype == Rtype::NSEC && placed.owner == owner;
+    if !answer.authority.iter().any(present) {
+        answer.authority.push(placed(owner, set));
+    }
+}
+
+/// The alias to follow, if the node is one and the question is not for it or
+/// for what signing put beside it (RFC 4035 §2.5).
 fn alias(node: &Node, qtype: Rtype) -> Option<(&RrSet, OwnerName)> {
-    if qtype == Rtype::CNAME || qtype == Rtype::ANY {
+    if matches!(
+        qtype,
+        Rtype::CNAME | Rtype::ANY | Rtype::RRSIG | Rtype::NSEC
+    ) {
         return None;
     }
     let set = node.get(Rtype::CNAME)?;
@@ -244,28 +348,49 @@ fn alias(node: &Node, qtype: Rtype) -> Option<(&RrSet, OwnerName)> {
 }
 
 /// Answers from a node that is no alias: its records, or that there are none.
+/// Gives whether there are.
 fn answer_from<'z>(
     answer: &mut Answer<'z>,
     apex: &'z Apex,
     sought: &Sought,
     node: &'z Node,
     qtype: Rtype,
-) {
-    let set = if qtype == Rtype::ANY {
+) -> bool {
+    let set = match qtype {
         // RFC 8482 §4.1: one RRset is answer enough.
-        node.sets().first()
-    } else {
-        node.get(qtype)
-    };
-    match set {
-        Some(set) => {
-            answer.answer.push(placed(sought.name.clone(), set));
-            for target in targets(set) {
-                add_addresses(&mut answer.additional, apex, target);
-            }
+        Rtype::ANY => node.sets().first(),
+        Rtype::RRSIG => {
+            answer.answer.extend(signatures(node, &sought.name));
+            None
         }
-        None => deny(answer, apex),
+        _ => node.get(qtype),
+    };
+    if let Some(set) = set {
+        answer.answer.push(placed(sought.name.clone(), set));
+        for target in targets(set) {
+            add_addresses(&mut answer.additional, apex, target);
+        }
     }
+    let answered = match qtype {
+        Rtype::RRSIG => node.sets().iter().any(|set| !set.signatures.is_empty()),
+        _ => set.is_some(),
+    };
+    if !answered {
+        deny(answer, apex);
+    }
+    answered
+}
+
+/// The signatures at a node as records of their own. They are no RRset
+/// (RFC 4035 §2.2): each has the time to live of what it covers.
+fn signatures<'z>(node: &'z Node, owner: &OwnerName) -> Vec<Placed<'z>> {
+    let signed = node.sets().iter().filter(|set| !set.signatures.is_empty());
+    signed
+        .map(|set| Placed {
+            owner: owner.clone(),
+            set: Cow::Owned(RrSet::new(Rtype::RRSIG, set.ttl, set.signatures.clone())),
+        })
+        .collect()
 }
 
 /// Adds the SOA that says for how long the denial holds (RFC 2308 §3).
@@ -323,11 +448,8 @@ fn redirect<'z>(
         answer.rcode = Rcode::YXDOMAIN;
         return None;
     };
-    let cname = RrSet {
-        rtype: Rtype::CNAME,
-        ttl: dname.ttl,
-        data: vec![Cname::new(target.clone()).into()],
-    };
+    let data = vec![Cname::new(target.clone()).into()];
+    let cname = RrSet::new(Rtype::CNAME, dname.ttl, data);
     answer.answer.push(Placed {
         owner: sought.name.clone(),
         set: Cow::Owned(cname),
@@ -361,7 +483,8 @@ fn add_addresses<'z>(to: &mut Vec<Placed<'z>>, apex: &'z Apex, host: &OwnerName)
     if to.iter().any(|placed| placed.owner == host.name) {
         return;
     }
-    if let Found::Node(node) = find(apex, &host, above, Rtype::A) {
+    let found = find(apex, &host, above, Rtype::A);
+    if let Found::Node(node) | Found::Wildcard { node, .. } = found {
         to.extend(addresses(Some(node), &host.name));
     }
 }

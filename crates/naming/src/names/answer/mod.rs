@@ -235,7 +235,8 @@ fn answer_parsed(parsed: &Query<'_>, transport: Transport, view: View<'_>) -> Op
             .because(ExtendedErrorCode::NOT_SUPPORTED, "")
             .compose(transport);
     }
-    let found = lookup::lookup(zone, parsed.qname.clone(), parsed.qtype);
+    let dnssec = parsed.head.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
+    let found = lookup::lookup(zone, parsed.qname.clone(), parsed.qtype, dnssec);
     if found.rcode == Rcode::REFUSED {
         return Reply::failure(parsed, OptRcode::REFUSED)
             .because(ExtendedErrorCode::NOT_AUTHORITATIVE, "")
@@ -315,6 +316,8 @@ fn refused_type(qtype: Rtype) -> Option<OptRcode> {
 }
 
 pub(super) use self::fuzz::fuzz_query;
+#[cfg(test)]
+pub(super) use self::fuzz::zone_with_everything;
 
 #[cfg(test)]
 mod differential;

@@ -1,0 +1,284 @@
+//! Signatures over RRsets (RFC 4034): what is signed, in which octets, and
+//! whether a signature holds.
+//!
+//! The same octets are composed by whoever signs and whoever verifies; the
+//! canonical forms are the library's. Nothing here holds a private key.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+use domain::{
+    base::{
+        CanonicalOrd as _, Name, Record, ToName as _,
+        iana::{Class, Rtype, SecurityAlgorithm},
+    },
+    rdata::{ZoneRecordData, dnssec::ProtoRrsig, dnssec::Timestamp},
+};
+use wire::KEY_SIGNING_FLAGS;
+
+use super::zone::{Apex, Data, Label, OwnerName, RrSet, TaggedKey};
+
+/// Octets of a signature of algorithm 13 (RFC 6605 §4).
+pub const SIGNATURE_OCTETS: usize = 64;
+
+/// RRsets of one label that one message may bring: a name's record sets, what
+/// follows from its replicas, and an NSEC record for each owner.
+pub const MAX_SIGNED_SETS: usize = 1024;
+
+/// What of a signature does not follow from the RRset and the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Signature {
+    /// The key's tag.
+    pub key_tag: u16,
+    /// When it begins to hold, Unix seconds modulo 2^32.
+    pub inception: u32,
+    /// When it ceases to hold, Unix seconds modulo 2^32.
+    pub expiration: u32,
+    /// r and s.
+    pub octets: [u8; SIGNATURE_OCTETS],
+}
+
+/// The signatures of one RRset.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SetSignatures {
+    /// The owner relative to the label, in wire form without the root label.
+    pub owner: Vec<u8>,
+    /// The RRset's type.
+    pub rtype: u16,
+    /// One for each key that signs it.
+    pub signatures: Vec<Signature>,
+}
+
+/// Signatures of RRsets at and beneath one label.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LabelSignatures {
+    /// The label beneath the apex; empty for the apex itself.
+    pub label: Vec<u8>,
+    /// Those of its RRsets that were signed anew, or all.
+    pub sets: Vec<SetSignatures>,
+}
+
+/// Why a zone cannot be served with the signatures there are.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SignatureError {
+    /// A signature for an RRset that the zone does not hold or does not sign.
+    #[error("a signature is for {owner} {rtype}, which the zone does not sign")]
+    Stray {
+        /// Where.
+        owner: String,
+        /// Its type.
+        rtype: Rtype,
+    },
+    /// A signature under a key that the ledger does not name, or that does not verify.
+    #[error("a signature over {owner} {rtype} does not hold under the zone's keys")]
+    Invalid {
+        /// Where.
+        owner: String,
+        /// Its type.
+        rtype: Rtype,
+    },
+    /// An RRset without a signature.
+    #[error("{owner} {rtype} is not signed")]
+    Missing {
+        /// Where.
+        owner: String,
+        /// Its type.
+        rtype: Rtype,
+    },
+}
+
+/// Whether an RRset is signed by key-signing keys: those that the parent's DS
+/// leads to, which vouch for the keys and say which the parent should hold.
+pub fn is_of_keys(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
+}
+
+fn proto(
+    apex: &OwnerName,
+    owner: &OwnerName,
+    set: &RrSet,
+    key_tag: u16,
+    inception: u32,
+    expiration: u32,
+) -> ProtoRrsig<OwnerName> {
+    ProtoRrsig::new(
+        set.rtype,
+        SecurityAlgorithm::ECDSAP256SHA256,
+        owner.rrsig_label_count(),
+        set.ttl,
+        Timestamp::from(expiration),
+        Timestamp::from(inception),
+        key_tag,
+        apex.clone(),
+    )
+}
+
+/// The octets that a signature over `set` is made over (RFC 4034 §3.1.8.1).
+///
+/// Units: times in Unix seconds modulo 2^32.
+pub fn signed_octets(
+    apex: &OwnerName,
+    owner: &OwnerName,
+    set: &RrSet,
+    key_tag: u16,
+    inception: u32,
+    expiration: u32,
+) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(512);
+    // Composing into a vector does not fail.
+    let _ = proto(apex, owner, set, key_tag, inception, expiration).compose_canonical(&mut octets);
+    let mut data: Vec<&Data> = set.data.iter().collect();
+    data.sort_by(|a, b| a.canonical_cmp(b));
+    for data in data {
+        let record = Record::new(owner, Class::IN, set.ttl, data);
+        let _ = record.compose_canonical(&mut octets);
+    }
+    octets
+}
+
+/// `signature` as an RRSIG record over `set`; none if it cannot be one.
+pub fn rrsig(
+    apex: &OwnerName,
+    owner: &OwnerName,
+    set: &RrSet,
+    signature: &Signature,
+) -> Option<Data> {
+    let Signature {
+        key_tag,
+        inception,
+        expiration,
+        octets,
+    } = signature;
+    let rrsig = proto(apex, owner, set, *key_tag, *inception, *expiration)
+        .into_rrsig(Bytes::copy_from_slice(octets))
+        .ok()?;
+    Some(rrsig.into())
+}
+
+/// An RRSIG record's data as a [`Signature`]; none for other data.
+pub fn signature_of(data: &Data) -> Option<Signature> {
+    let ZoneRecordData::Rrsig(rrsig) = data else {
+        return None;
+    };
+    Some(Signature {
+        key_tag: rrsig.key_tag(),
+        inception: rrsig.inception().into_int(),
+        expiration: rrsig.expiration().into_int(),
+        octets: rrsig.signature().as_ref().try_into().ok()?,
+    })
+}
+
+/// Whether `signature` is one over `set` under one of `keys`.
+fn holds(
+    keys: &[TaggedKey],
+    apex: &OwnerName,
+    owner: &OwnerName,
+    set: &RrSet,
+    signature: &Signature,
+) -> bool {
+    let octets = || {
+        let Signature {
+            key_tag,
+            inception,
+            expiration,
+            ..
+        } = *signature;
+        signed_octets(apex, owner, set, key_tag, inception, expiration)
+    };
+    keys.iter()
+        .filter(|key| key.tag == signature.key_tag)
+        .filter(|key| !is_of_keys(set.rtype) || key.key.flags == KEY_SIGNING_FLAGS)
+        .any(|key| {
+            // SEC 1 §2.3.3: an uncompressed point.
+            let mut point = [4; 65];
+            point[1..].copy_from_slice(&key.key.public_key);
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                .verify(&octets(), &signature.octets)
+                .is_ok()
+        })
+}
+
+/// Puts verified signatures on a zone's RRsets.
+///
+/// Errors: the first signature that is stray or does not hold; the zone is
+///         then half signed, and not to be served.
+pub fn attach(apex: &mut Apex, labels: &[LabelSignatures]) -> Result<(), SignatureError> {
+    let keys = apex.keys().unwrap_or_default().to_vec();
+    let name = apex.name().clone();
+    for one in labels {
+        for signed in &one.sets {
+            let rtype = Rtype::from_int(signed.rtype);
+            let owner = apex.owner_of(&one.label, &signed.owner);
+            let stray = || SignatureError::Stray {
+                owner: format!("{owner:?}"),
+                rtype,
+            };
+            let owner = owner.as_ref().ok_or_else(stray)?;
+            let set = apex
+                .node_mut(&one.label, &signed.owner)
+                .and_then(|node| node.get_mut(rtype))
+                .ok_or_else(stray)?;
+            let mut signatures = Vec::with_capacity(signed.signatures.len());
+            for signature in &signed.signatures {
+                let data = rrsig(&name, owner, set, signature);
+                // What was verified before need not be again.
+                let known = data
+                    .as_ref()
+                    .is_some_and(|data| set.signatures.contains(data));
+                if !known && !holds(&keys, &name, owner, set, signature) {
+                    let owner = owner.to_string();
+                    return Err(SignatureError::Invalid { owner, rtype });
+                }
+                signatures.extend(data);
+            }
+            set.signatures = signatures;
+        }
+    }
+    apex.copy_denial();
+    Ok(())
+}
+
+/// Checks that every RRset at and beneath `labels` that the zone signs has a
+/// signature, under a key that still counts.
+///
+/// Errors: [`SignatureError::Missing`], naming the first that has none.
+pub fn check_whole<'a>(
+    apex: &Apex,
+    labels: impl IntoIterator<Item = &'a Label>,
+) -> Result<(), SignatureError> {
+    let Some(keys) = apex.keys() else {
+        return Ok(());
+    };
+    for label in labels {
+        for (owner, set) in apex.signed_sets(label) {
+            let counts = |data: &Data| {
+                signature_of(data)
+                    .is_some_and(|signature| keys.iter().any(|key| key.tag == signature.key_tag))
+            };
+            if !set.signatures.iter().any(counts) {
+                let owner = apex.owner_of(label, owner);
+                return Err(SignatureError::Missing {
+                    owner: owner.map_or_else(String::new, |owner: Name<Bytes>| owner.to_string()),
+                    rtype: set.rtype,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The signatures that a zone's RRsets at and beneath `label` have.
+pub fn signatures_at(apex: &Apex, label: &[u8]) -> LabelSignatures {
+    let sets = apex.signed_sets(label);
+    LabelSignatures {
+        label: label.to_vec(),
+        sets: sets
+            .into_iter()
+            .map(|(owner, set)| SetSignatures {
+                owner: owner.to_vec(),
+                rtype: set.rtype.to_int(),
+                signatures: set.signatures.iter().filter_map(signature_of).collect(),
+            })
+            .collect(),
+    }
+}

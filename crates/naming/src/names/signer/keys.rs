@@ -1,0 +1,362 @@
+//! Where signatures come from.
+//!
+//! [`KeySource`] is all that the signer knows of private keys. [`FileKeys`]
+//! keeps them in a file; a source whose keys are derived for an admitted
+//! enclave takes its place without the signer noticing.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use serde::{Deserialize, Serialize};
+use wire::{DomainName, KEY_SIGNING_FLAGS, ZONE_SIGNING_FLAGS, ZoneKey};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::names::{dnssec::SIGNATURE_OCTETS, zone};
+
+/// A key that can sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldKey {
+    /// Its tag.
+    pub tag: u16,
+    /// Its point, x and y.
+    pub public_key: [u8; 64],
+    /// Whether it is its turn to sign; another signs only while the zone
+    /// knows none whose turn it is.
+    pub is_active: bool,
+}
+
+/// A signature could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the key with tag {tag} does not sign: {reason}")]
+pub struct SignError {
+    tag: u16,
+    reason: String,
+}
+
+/// Makes signatures with private keys that it keeps to itself.
+pub trait KeySource: Send + Sync {
+    /// The keys of the zone `apex`: its key-signing keys if `of_keys`, else
+    /// its zone-signing keys.
+    fn held(&self, apex: &DomainName, of_keys: bool) -> Vec<HeldKey>;
+
+    /// Signs `octets` (ECDSA P-256, SHA-256; r and s).
+    ///
+    /// Errors: [`SignError`], if it has no such key or the key fails.
+    fn sign(&self, key: &HeldKey, octets: &[u8]) -> Result<[u8; SIGNATURE_OCTETS], SignError>;
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It signs the zone's keys.
+    KeySigning,
+    /// It signs everything else.
+    ZoneSigning,
+}
+
+/// How far a key's life has come. `roll` says how one follows the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Zone-signing: in the DNSKEY RRset, signs nothing yet.
+    Published,
+    /// Key-signing: the parent is asked for its DS, beside the former's.
+    Announced,
+    /// Key-signing: the operator has seen its DS at the parent.
+    Confirmed,
+    /// It signs.
+    Active,
+    /// Zone-signing: signs no more, but answers in caches may bear its signatures.
+    Retired,
+    /// Key-signing: no longer in the DNSKEY RRset, still with the parent.
+    Withdrawn,
+}
+
+/// One key of a zone.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredKey {
+    /// The zone.
+    pub apex: DomainName,
+    /// What it is for.
+    pub role: Role,
+    /// How far its life has come.
+    pub phase: Phase,
+    /// Since when, Unix seconds.
+    pub since: u64,
+    /// The private key, PKCS #8, hexadecimal.
+    pkcs8: String,
+}
+
+impl Drop for StoredKey {
+    fn drop(&mut self) {
+        self.pkcs8.zeroize();
+    }
+}
+
+/// Why keys could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file.
+    #[error("the zone keys' file {path}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error("the zone keys' file {path} can be read by others: chmod 600 it")]
+    Exposed {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Its text.
+    #[error("the zone keys' file {path} is not one")]
+    Text {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A key in it.
+    #[error("the zone keys' file {path} holds a key that is none")]
+    Key {
+        /// Where.
+        path: PathBuf,
+    },
+    /// No key could be made.
+    #[error("no key could be made")]
+    Entropy,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    keys: Vec<StoredKey>,
+}
+
+struct Loaded {
+    stored: StoredKey,
+    pair: EcdsaKeyPair,
+    key: HeldKey,
+}
+
+/// Keys in a file that only its owner can read.
+pub struct FileKeys {
+    path: PathBuf,
+    keys: Vec<Loaded>,
+}
+
+impl std::fmt::Debug for FileKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tags = self.keys.iter().map(|key| key.key.tag);
+        f.debug_list().entries(tags).finish()
+    }
+}
+
+impl FileKeys {
+    /// Reads the keys at `path`; none if there is no such file.
+    ///
+    /// Errors: [`KeyFileError`].
+    pub fn open(path: &Path) -> Result<Self, KeyFileError> {
+        let failed = |source| KeyFileError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = match fs::metadata(path) {
+            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+                return Err(KeyFileError::Exposed {
+                    path: path.to_owned(),
+                });
+            }
+            Ok(_) => {
+                let text = Zeroizing::new(fs::read(path).map_err(failed)?);
+                serde_json::from_slice(&text).map_err(|source| KeyFileError::Text {
+                    path: path.to_owned(),
+                    source,
+                })?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => KeyFile::default(),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut keys = Vec::with_capacity(file.keys.len());
+        for stored in file.keys {
+            let loaded = load(stored).ok_or_else(|| KeyFileError::Key {
+                path: path.to_owned(),
+            })?;
+            keys.push(loaded);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            keys,
+        })
+    }
+
+    /// Writes the keys, whole or not at all.
+    ///
+    /// Errors: [`KeyFileError::File`].
+    pub fn save(&self) -> Result<(), KeyFileError> {
+        let file = KeyFile {
+            keys: self.keys.iter().map(|key| key.stored.clone()).collect(),
+        };
+        let write = || -> io::Result<()> {
+            let text = Zeroizing::new(serde_json::to_vec_pretty(&file)?);
+            let mut beside = self.path.clone().into_os_string();
+            beside.push(".new");
+            let _ = fs::remove_file(&beside);
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&beside, &self.path)
+        };
+        write().map_err(|source| KeyFileError::File {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Adds a new key of `apex` whose tag no other key of the zone has, so
+    /// that a validator never tries two keys for one signature (CVE-2023-50387).
+    ///
+    /// Errors: [`KeyFileError::Entropy`].
+    pub fn add(
+        &mut self,
+        apex: &DomainName,
+        role: Role,
+        phase: Phase,
+        now: u64,
+    ) -> Result<u16, KeyFileError> {
+        let random = SystemRandom::new();
+        loop {
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                .map_err(|_| KeyFileError::Entropy)?;
+            let stored = StoredKey {
+                apex: apex.clone(),
+                role,
+                phase,
+                since: now,
+                pkcs8: hex::encode(pkcs8.as_ref()),
+            };
+            let loaded = load(stored).ok_or(KeyFileError::Entropy)?;
+            let tag = loaded.key.tag;
+            if self.keys.iter().all(|key| key.key.tag != tag) {
+                self.keys.push(loaded);
+                return Ok(tag);
+            }
+        }
+    }
+
+    /// The keys of `apex`, with their tags.
+    pub fn of<'a>(&'a self, apex: &'a DomainName) -> impl Iterator<Item = (u16, &'a StoredKey)> {
+        self.keys
+            .iter()
+            .filter(move |key| key.stored.apex == *apex)
+            .map(|key| (key.key.tag, &key.stored))
+    }
+
+    /// The key of `apex` with `tag`.
+    pub(super) fn get_mut(&mut self, apex: &DomainName, tag: u16) -> Option<&mut StoredKey> {
+        self.keys
+            .iter_mut()
+            .find(|key| key.stored.apex == *apex && key.key.tag == tag)
+            .map(|key| &mut key.stored)
+    }
+
+    /// Forgets the key of `apex` with `tag`.
+    pub(super) fn remove(&mut self, apex: &DomainName, tag: u16) {
+        self.keys
+            .retain(|key| key.stored.apex != *apex || key.key.tag != tag);
+    }
+
+    /// What the ledger is to hold of the keys of `apex`.
+    pub fn public(&self, apex: &DomainName) -> Vec<ZoneKey> {
+        let of_zone = self.keys.iter().filter(|key| key.stored.apex == *apex);
+        of_zone.map(Loaded::public).collect()
+    }
+}
+
+impl Loaded {
+    fn public(&self) -> ZoneKey {
+        let phase = self.stored.phase;
+        let (flags, published, announced) = match self.stored.role {
+            Role::ZoneSigning => (ZONE_SIGNING_FLAGS, true, false),
+            Role::KeySigning => (KEY_SIGNING_FLAGS, phase == Phase::Active, true),
+        };
+        ZoneKey {
+            flags,
+            public_key: self.key.public_key,
+            published,
+            announced,
+        }
+    }
+}
+
+impl KeySource for FileKeys {
+    fn held(&self, apex: &DomainName, of_keys: bool) -> Vec<HeldKey> {
+        let role = if of_keys {
+            Role::KeySigning
+        } else {
+            Role::ZoneSigning
+        };
+        self.keys
+            .iter()
+            .filter(|key| key.stored.apex == *apex && key.stored.role == role)
+            .map(|key| HeldKey {
+                is_active: key.stored.phase == Phase::Active,
+                ..key.key.clone()
+            })
+            .collect()
+    }
+
+    fn sign(&self, key: &HeldKey, octets: &[u8]) -> Result<[u8; SIGNATURE_OCTETS], SignError> {
+        let failed = |reason: &str| SignError {
+            tag: key.tag,
+            reason: reason.to_owned(),
+        };
+        let known = self
+            .keys
+            .iter()
+            .find(|known| known.key.public_key == key.public_key);
+        let known = known.ok_or_else(|| failed("it is not in the file"))?;
+        let signature = known
+            .pair
+            .sign(&SystemRandom::new(), octets)
+            .map_err(|_| failed("the library refused"))?;
+        signature
+            .as_ref()
+            .try_into()
+            .map_err(|_| failed("the signature has another length"))
+    }
+}
+
+fn load(stored: StoredKey) -> Option<Loaded> {
+    let pkcs8 = Zeroizing::new(hex::decode(&stored.pkcs8).ok()?);
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).ok()?;
+    // SEC 1 §2.3.3: an uncompressed point begins with 4.
+    let public_key: [u8; 64] = pair.public_key().as_ref().get(1..)?.try_into().ok()?;
+    let mut loaded = Loaded {
+        stored,
+        pair,
+        key: HeldKey {
+            tag: 0,
+            public_key,
+            is_active: false,
+        },
+    };
+    loaded.key.tag = zone::key_tag(&loaded.public())?;
+    Some(loaded)
+}
