@@ -119,6 +119,7 @@ fn founding() -> Genesis {
             measurement: Measurement([4; 32]),
             kind: EvidenceKind::Development,
         }],
+        evidence: Default::default(),
         parameters: Parameters::default(),
     }
 }
@@ -246,6 +247,7 @@ pub(crate) fn evidence(bytes: &[u8]) {
     };
     let roots = attest::Roots {
         development: &[foreign],
+        ..attest::Roots::default()
     };
     let moment = attest::Moment {
         height: Height(1),

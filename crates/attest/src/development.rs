@@ -10,7 +10,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use wire::{Digest, Evidence, EvidenceKind, Height, Measurement, PublicKey, Signature, SigningKey};
 
-use crate::{Claims, EvidenceError, Moment};
+use crate::{Claims, EvidenceError, Moment, Platform, ReportData};
 
 /// The purpose for which a root signs a quoting key's certificate.
 pub const CERTIFICATE_PURPOSE: &str = "ringfort/development-certificate/1";
@@ -236,7 +236,8 @@ pub(crate) fn verify(
     Ok(Claims {
         kind: EvidenceKind::Development,
         measurement: quote.measurement,
-        report_data: quote.report_data,
+        report_data: ReportData::from(quote.report_data),
         protects_from_host: false,
+        platform: Platform::default(),
     })
 }

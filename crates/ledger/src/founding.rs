@@ -27,6 +27,7 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
         zone_signers: genesis.zone_signers.clone(),
         development_roots: genesis.development_roots.clone(),
         reference_values: genesis.reference_values.clone(),
+        evidence: genesis.evidence.clone(),
         parameters: genesis.parameters.clone(),
     };
     let circle = CircleRecord {

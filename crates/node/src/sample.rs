@@ -81,6 +81,7 @@ impl Circle {
             zone_signers: Vec::new(),
             development_roots: Vec::new(),
             reference_values: Vec::new(),
+            evidence: Default::default(),
             parameters: Parameters::default(),
         };
         let shares = dealing.shares.iter().map(|share| share.to_vec());

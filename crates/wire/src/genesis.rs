@@ -5,7 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Amount, CircleId, Digest, DomainName, EvidenceKind, Measurement, PublicKey,
+    AccountId, Amount, CircleId, Digest, DomainName, EvidenceKind, EvidenceRules, Measurement,
+    PublicKey,
 };
 
 /// The circle's one constant public key: a BLS12-381 G2 point, compressed.
@@ -168,6 +169,8 @@ pub struct Genesis {
     pub development_roots: Vec<PublicKey>,
     /// Enclave code admitted from the start.
     pub reference_values: Vec<ReferenceValue>,
+    /// What evidence must show besides.
+    pub evidence: EvidenceRules,
     /// The rules in numbers.
     pub parameters: Parameters,
 }
@@ -193,6 +196,9 @@ pub enum GenesisError {
          anyone who holds a development root can forge it"
     )]
     DevelopmentEvidence,
+    /// A policy for evidence that is out of order or over its limits.
+    #[error("the evidence policy is out of order or over its limits")]
+    EvidencePolicy,
     /// A period or limit of zero, or a reveal window that never opens.
     #[error("parameter {0} is out of range")]
     Parameter(&'static str),
@@ -241,6 +247,9 @@ impl Genesis {
                 .any(|value| value.kind == EvidenceKind::Development);
         if self.kind == CircleKind::Production && admits_development {
             return Err(GenesisError::DevelopmentEvidence);
+        }
+        if !self.evidence.policy.is_well_formed() {
+            return Err(GenesisError::EvidencePolicy);
         }
         self.parameters.check()
     }

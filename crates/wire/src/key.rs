@@ -36,6 +36,17 @@ impl fmt::Debug for Signature {
     }
 }
 
+impl Signature {
+    /// The signature that a P-256 key outside this process made: `r` and `s`,
+    /// brought to the lower `s`.
+    ///
+    /// Returns none for numbers that are zero or not below the group's order.
+    pub fn from_p256(scalars: [u8; 64]) -> Option<Self> {
+        let parsed = p256::ecdsa::Signature::from_slice(&scalars).ok()?;
+        Some(Self(parsed.normalize_s().to_bytes().into()))
+    }
+}
+
 /// The signature does not fit key and message, or the key is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not verify")]
@@ -46,8 +57,9 @@ pub struct BadSignature;
 #[error("a public key is written ed25519:HEX (64 digits) or p256:HEX (66 digits)")]
 pub struct ParseKeyError;
 
-/// The digest that is signed for `purpose`.
-fn signed_digest(purpose: &str, message: &[u8]) -> Digest {
+/// The digest that is signed for `purpose`: what a key outside this process (a
+/// TPM's, a smart card's) is handed. P-256 signs its SHA-256.
+pub fn signed_digest(purpose: &str, message: &[u8]) -> Digest {
     Digest::tagged(purpose, &[message])
 }
 

@@ -10,6 +10,7 @@ mod block;
 pub mod bytes;
 pub mod channel;
 mod domain_name;
+mod evidence_policy;
 mod genesis;
 mod id;
 mod key;
@@ -23,6 +24,7 @@ mod transaction;
 pub use action::*;
 pub use block::{Block, Header};
 pub use domain_name::{DomainName, MAX_LABEL_BYTES, MAX_NAME_BYTES, ParseNameError};
+pub use evidence_policy::{EvidencePolicy, EvidenceRules, MAX_ADVISORY_BYTES, SnpTcb, TcbStatus};
 pub use genesis::{
     CircleKey, CircleKind, Genesis, GenesisError, Parameters, ParseCircleKeyError, ReferenceValue,
     Validator,
@@ -31,6 +33,8 @@ pub use id::{
     AccountId, Amount, CircleId, ContractId, Digest, Height, LockId, Measurement, OfferId,
     ParseIdError, RequestId, TransactionId,
 };
-pub use key::{BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify};
+pub use key::{
+    BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,
+};
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};

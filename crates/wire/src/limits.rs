@@ -56,8 +56,12 @@ pub const MAX_LIST: usize = 16;
 /// results travel beside the ledger.
 pub const MAX_SEALED_BYTES: usize = 2 * 1024;
 
-/// Evidence: a DCAP quote with its certificate chain is below 12 KiB.
-pub const MAX_EVIDENCE_BYTES: usize = 16 * 1024;
+/// Evidence: a DCAP quote with its certificates and collateral is below 16 KiB
+/// today; Intel's lists grow, and a transaction has room for no more.
+pub const MAX_EVIDENCE_BYTES: usize = 24 * 1024;
+
+/// Machines that a policy may name: a circle's own, in one room or two.
+pub const MAX_PINNED_CHIPS: usize = 64;
 
 /// A certificate request or a certificate, DER.
 pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
-    EnclaveKeys, EndReason, Evidence, EvidenceKind, Genesis, HandshakeStep, Height, Measurement,
-    OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey, RecordSet,
-    ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, SetZone, Signature,
+    EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
+    Measurement, OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey,
+    RecordSet, ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, SetZone,
+    Signature, TcbStatus,
 };
 
 /// The version byte before every stored record.
@@ -77,6 +78,8 @@ pub struct Rules {
     pub development_roots: Vec<PublicKey>,
     /// Enclave code that is admitted.
     pub reference_values: Vec<ReferenceValue>,
+    /// What evidence must show besides.
+    pub evidence: EvidenceRules,
     /// The rules in numbers.
     pub parameters: Parameters,
 }
@@ -401,6 +404,13 @@ pub struct AttestationResult {
     /// Whether the evidence protects the payload from the host; never so for
     /// development evidence.
     pub protects_from_host: bool,
+    /// What the vendor says of the platform; none for kinds without a vendor's word.
+    pub tcb: Option<TcbStatus>,
+    /// The machine, as a digest of its chip's identity; none where the
+    /// evidence does not tell machines apart.
+    pub chip: Option<Digest>,
+    /// How old the vendor's collateral was, milliseconds; none for kinds without.
+    pub collateral_age_ms: Option<u64>,
 }
 
 /// A registered enclave.

@@ -251,6 +251,7 @@ fn genesis(
             measurement,
             kind: EvidenceKind::Development,
         }],
+        evidence: Default::default(),
         parameters: Parameters::default(),
     };
     genesis.check().context("the genesis that was just made")?;

@@ -74,6 +74,7 @@ pub fn specification(circle: &Circle, program: Vec<u8>) -> RunSpec {
         evidence: vec![EvidenceKind::Development],
         technologies: Vec::new(),
         measurement: None,
+        evidence_policy: Default::default(),
         match_within: 100,
     }
 }

@@ -63,15 +63,19 @@ pub fn appraise(
     let circle = genesis.circle();
     let roots = Roots {
         development: &genesis.development_roots,
+        tpm: &genesis.evidence.tpm_enrollers,
+        ..Roots::default()
     };
     let claims = attest::verify(&enclave.evidence, &roots, moment)?;
     let policy = AppraisalPolicy {
         reference_values: &genesis.reference_values,
+        circle: &genesis.evidence.policy,
         accepted_kinds: &terms.evidence,
         report_data: enclave
             .keys
             .report_data(circle, contract, &terms.agreement_key),
         measurement: terms.measurement,
+        request: &terms.evidence_policy,
         require_host_protection: genesis.kind == CircleKind::Production,
     };
     let result = attest::appraise(&claims, &policy)?;

@@ -8,8 +8,8 @@ use std::{fs::File, io::BufWriter, path::PathBuf};
 
 use handshake::{AgreementSecret, Bundle, BundleFile, DataKey, Entropy, Purpose, StreamError};
 use wire::{
-    Action, Amount, CipherSuite, DomainName, EvidenceKind, Height, Measurement, PayloadKind,
-    PayloadReference, PostRequest, RequestId, RequestTerms, Resources,
+    Action, Amount, CipherSuite, DomainName, EvidenceKind, EvidencePolicy, Height, Measurement,
+    PayloadKind, PayloadReference, PostRequest, RequestId, RequestTerms, Resources,
     limits::{MAX_LOCATIONS, MAX_PAYLOAD_BYTES, MAX_REPLICAS},
     match_report::MatchReport,
 };
@@ -60,6 +60,8 @@ pub struct RunSpec {
     pub technologies: Vec<String>,
     /// The only enclave code that is accepted; none for what the circle admits.
     pub measurement: Option<Measurement>,
+    /// What evidence must show besides.
+    pub evidence_policy: EvidencePolicy,
     /// Blocks for which unmatched replicas wait for an offer.
     pub match_within: u64,
 }
@@ -197,6 +199,7 @@ impl User {
             evidence: spec.evidence.clone(),
             technologies: spec.technologies.clone(),
             measurement: spec.measurement,
+            evidence_policy: spec.evidence_policy.clone(),
             payload_kind: PayloadKind::Job,
             payload: PayloadReference {
                 locations: Vec::new(),

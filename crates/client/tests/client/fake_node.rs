@@ -133,6 +133,7 @@ pub fn circle() -> Arc<Circle> {
         zone_signers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
+        evidence: Default::default(),
         parameters: Parameters::default(),
     };
     Arc::new(Circle {

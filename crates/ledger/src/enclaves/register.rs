@@ -83,6 +83,8 @@ fn appraise(
     let terms = &live.request.terms;
     let roots = Roots {
         development: &rules.development_roots,
+        tpm: &rules.evidence.tpm_enrollers,
+        ..Roots::default()
     };
     let moment = Moment {
         height: execution.height,
@@ -93,6 +95,7 @@ fn appraise(
     let offer: Option<Offer> = execution.state.get(&state_key::offer(live.contract.offer));
     let policy = AppraisalPolicy {
         reference_values: &rules.reference_values,
+        circle: &rules.evidence.policy,
         accepted_kinds: &terms.evidence,
         report_data: action
             .keys
@@ -100,15 +103,16 @@ fn appraise(
         // The provider was matched for the code that its offer names, whether
         // or not the request pins that code.
         measurement: offer.map(|offer| offer.terms.measurement),
+        request: &terms.evidence_policy,
         require_host_protection: rules.kind == CircleKind::Production,
     };
     attest::appraise(&claims, &policy).map_err(|error| match error {
-        AppraisalError::NotAdmitted { .. } | AppraisalError::NoHostProtection(_) => {
-            Reject::EvidenceNotAdmitted
-        }
-        AppraisalError::KindNotAccepted(_) | AppraisalError::MeasurementNotAccepted { .. } => {
-            Reject::EvidenceNotAccepted
-        }
+        AppraisalError::NotAdmitted { .. }
+        | AppraisalError::NoHostProtection(_)
+        | AppraisalError::PlatformNotAdmitted(_) => Reject::EvidenceNotAdmitted,
+        AppraisalError::KindNotAccepted(_)
+        | AppraisalError::MeasurementNotAccepted { .. }
+        | AppraisalError::PlatformNotAccepted(_) => Reject::EvidenceNotAccepted,
         AppraisalError::ReportDataMismatch => Reject::ReportDataMismatch,
     })
 }

@@ -147,6 +147,7 @@ fn check_terms(execution: &Execution<'_>, terms: &RequestTerms) -> Result<(), Re
         && (terms.location.is_empty() || region::is_region(&terms.location))
         && optional_sets
         && is_set(&terms.evidence)
+        && terms.evidence_policy.is_well_formed()
         && is_set(&terms.payload.locations)
         && terms.payload.bytes > 0
         && terms.agreement_key != [0; 32]

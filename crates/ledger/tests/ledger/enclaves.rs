@@ -104,7 +104,7 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
-        "rejects evidence of a kind without a verifier",
+        "rejects development evidence under another kind's name",
         Err(Reject::EvidenceMalformed),
         |world| {
             register(world, |_, action| {

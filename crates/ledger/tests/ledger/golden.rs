@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "f8973117846ea614be0cf19633edfb85cf4d3678d36a3f5ee6284e32d071f9ca"
+        "892b6456b2be69d90ab11824f0729182eda248168984b2fb9c52cfce51bb42a3"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "c34ead50f5a002a2c729cc919747cf8b70d094565ccd3e567fe7ef997e2768c4"
+        "0b5eb62b7b8ac835273a56ab0d05e55e324a231d535dde1b35f0c2d9870b2880"
     );
 }

@@ -5,6 +5,7 @@
 mod accounts;
 mod contracts;
 mod enclaves;
+mod evidence;
 mod golden;
 mod locks;
 mod market;

@@ -67,6 +67,7 @@ pub fn genesis(change: impl FnOnce(&mut Genesis)) -> Genesis {
             measurement: CODE,
             kind: EvidenceKind::Development,
         }],
+        evidence: Default::default(),
         parameters: Parameters::default(),
     };
     change(&mut genesis);
@@ -78,6 +79,8 @@ pub struct World {
     pub height: Height,
     pub circle: CircleId,
     pub fee_limit: Amount,
+    /// What is added to every block's time.
+    pub later_ms: u64,
 }
 
 impl World {
@@ -97,6 +100,7 @@ impl World {
             height: Height(0),
             circle: genesis.circle(),
             fee_limit: Amount(100_000),
+            later_ms: 0,
         }
     }
 
@@ -146,7 +150,7 @@ impl World {
         let height = self.height.plus(1);
         let block = BlockContext {
             height,
-            time_ms: Self::time_ms(height),
+            time_ms: Self::time_ms(height) + self.later_ms,
             parent: Self::header(self.height),
         };
         ledger::apply(&self.state, &block, transactions)
@@ -447,6 +451,7 @@ pub fn request_terms() -> RequestTerms {
         evidence: vec![EvidenceKind::Development],
         technologies: vec!["wasmtime".to_owned()],
         measurement: Some(CODE),
+        evidence_policy: EvidencePolicy::default(),
         payload_kind: PayloadKind::Service,
         payload: payload_reference(),
         agreement_key: [8; 32],

@@ -37,6 +37,7 @@ pub fn genesis(apexes: &[&str]) -> Genesis {
         zone_signers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
+        evidence: Default::default(),
         parameters: Default::default(),
     }
 }
@@ -105,6 +106,9 @@ pub fn enclave(certificate_request: Vec<u8>, tls_key: Digest) -> Enclave {
             kind: EvidenceKind::Development,
             measurement: Measurement([0; 32]),
             protects_from_host: false,
+            tcb: None,
+            chip: None,
+            collateral_age_ms: None,
         },
         registered_at: Height(1),
     }
@@ -154,6 +158,7 @@ fn request_for(name: &str) -> Request {
             evidence: Vec::new(),
             technologies: Vec::new(),
             measurement: None,
+            evidence_policy: Default::default(),
             payload_kind: PayloadKind::Service,
             payload: PayloadReference {
                 locations: Vec::new(),

@@ -99,6 +99,7 @@ async fn an_enclave_makes_keys_that_development_evidence_can_bind() {
     let roots = [root.public()];
     let roots = Roots {
         development: &roots,
+        ..Roots::default()
     };
     let moment = Moment {
         height: Height(1),
@@ -107,7 +108,7 @@ async fn an_enclave_makes_keys_that_development_evidence_can_bind() {
     let claims = attest::verify(&evidence, &roots, moment).unwrap();
     assert_eq!(claims.kind, EvidenceKind::Development);
     assert_eq!(claims.measurement, measurement);
-    assert_eq!(claims.report_data, report_data);
+    assert_eq!(claims.report_data, report_data.into());
     let file = std::fs::read(program()).unwrap();
     assert_eq!(measurement.0, Digest::of(&[&file]).0);
 }

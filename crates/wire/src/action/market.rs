@@ -7,8 +7,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amount, ContractId, Digest, DomainName, EvidenceKind, Height, Measurement, OfferId, RequestId,
-    Signature,
+    Amount, ContractId, Digest, DomainName, EvidenceKind, EvidencePolicy, Height, Measurement,
+    OfferId, RequestId, Signature,
 };
 
 /// Hardware, per replica or in all (seed 000 [0027], [0028]).
@@ -207,6 +207,8 @@ pub struct RequestTerms {
     pub technologies: Vec<String>,
     /// Enclave code it accepts; none for whatever the circle admits.
     pub measurement: Option<Measurement>,
+    /// What its enclaves' evidence must show besides.
+    pub evidence_policy: EvidencePolicy,
     /// What to run.
     pub payload_kind: PayloadKind,
     /// Where the encrypted payload is.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use client::{BundleFile, run::RunSpec};
 use wire::{
-    Amount, DomainName, EvidenceKind, Measurement, Resources,
+    Amount, DomainName, EvidenceKind, EvidencePolicy, Measurement, Resources,
     match_report::{MatchReport, Misfit},
 };
 
@@ -112,6 +112,11 @@ pub struct Run {
     /// SHA-256 of the only enclave code to accept; any that the circle admits if not given.
     #[arg(long, value_name = "SHA256")]
     measurement: Option<Measurement>,
+    /// TOML file with what evidence must show besides: accepted_tcb,
+    /// refused_advisories, max_collateral_age_ms, require_revocation_list,
+    /// least_snp_tcb, chips.
+    #[arg(long, value_name = "FILE")]
+    evidence_policy: Option<PathBuf>,
     /// How long to wait for an offer that fits.
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = units::span)]
     match_within: Span,
@@ -182,12 +187,34 @@ impl Run {
             evidence,
             technologies: self.technology.clone(),
             measurement: self.measurement,
+            evidence_policy: match &self.evidence_policy {
+                Some(path) => read_policy(path)?,
+                None => EvidencePolicy::default(),
+            },
             match_within: self.match_within.blocks(block_ms),
         })
     }
 }
 
 /// A variable for the payload: `KEY=VALUE`, or `KEY` with this process's value.
+/// Reads a policy for evidence; an unknown field is an error, since a policy
+/// that is not applied is worse than none.
+fn read_policy(path: &Path) -> anyhow::Result<EvidencePolicy> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the evidence policy {}", path.display()))?;
+    let mut policy: EvidencePolicy = toml::from_str(&text)
+        .with_context(|| format!("{} is not an evidence policy", path.display()))?;
+    policy.accepted_tcb.sort_unstable();
+    policy.refused_advisories.sort_unstable();
+    policy.chips.sort_unstable();
+    anyhow::ensure!(
+        policy.is_well_formed(),
+        "the evidence policy {} names something twice or is over its limits",
+        path.display()
+    );
+    Ok(policy)
+}
+
 fn environment(pair: &str) -> anyhow::Result<(String, String)> {
     if let Some((key, value)) = pair.split_once('=') {
         return Ok((key.to_owned(), value.to_owned()));
