@@ -5,8 +5,8 @@ use borsh::BorshDeserialize;
 use wire::{
     AccountId, Action, Amount, Block, CheckedTransaction, CircleId, CircleKey, CircleKind,
     Condition, Digest, DomainName, Evidence, EvidenceKind, Genesis, Header, Height, LockFunds,
-    Measurement, NameSet, Parameters, PublicKey, RecordSet, ReferenceValue, SigningKey,
-    Transaction, Transfer, Validator, record,
+    Measurement, NameSet, Parameters, PublicKey, RecordSet, ReferenceValue, RelativeName,
+    ServerKey, SigningKey, Transaction, Transfer, Validator, record,
 };
 
 const CIRCLE: CircleId = CircleId([0xc1; 32]);
@@ -52,6 +52,23 @@ pub(crate) fn transactions() -> Vec<Vec<u8>> {
             name: hello(),
             records,
         }),
+        Action::NameSecure(wire::NameSecure {
+            name: hello(),
+            owner: Some("*".parse().expect("a wildcard")),
+            server: Some((key().public(), None)),
+        }),
+        Action::NameRotate(wire::NameRotate {
+            name: hello(),
+            to: key().public(),
+            consent: wire::Signature([1; 64]).into(),
+        }),
+        Action::Notarise(wire::Notarise {
+            digest: Digest([4; 32]),
+            size: 1,
+            encrypted: false,
+            media: "text/plain".to_owned(),
+            note: String::new(),
+        }),
     ];
     let transaction = Transaction {
         version: Transaction::VERSION,
@@ -62,7 +79,29 @@ pub(crate) fn transactions() -> Vec<Vec<u8>> {
         fee_limit: Amount(1000),
         actions,
     };
-    vec![transaction.sign(&key()).encode()]
+    let plain = transaction.clone().sign(&key());
+    let transaction = Transaction {
+        sender: SigningKey::p256([9; 32]).expect("a scalar").public(),
+        ..transaction
+    };
+    let by_passkey = wire::SignedTransaction {
+        signature: wire::AnySignature::WebAuthn(wire::Assertion {
+            authenticator_data: vec![1; 37],
+            client_data: passkey_client_data(&transaction),
+            signature: wire::Signature([1; 64]),
+        }),
+        transaction,
+    };
+    vec![plain.encode(), by_passkey.encode()]
+}
+
+/// Client data that gets as far as the signature.
+fn passkey_client_data(transaction: &Transaction) -> String {
+    let challenge = transaction.challenge();
+    let challenge = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, challenge.0);
+    format!(
+        r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"https://a","crossOrigin":false}}"#
+    )
 }
 
 pub(crate) fn transaction(bytes: &[u8]) {
@@ -152,7 +191,18 @@ pub(crate) fn records() -> Vec<Vec<u8>> {
         registered_at: Height(1),
         rent_due: Height(2),
         changed_at: Height(1),
+        notice_due: Some(Height(3)),
+        sale: Some(wire::Sale {
+            price: Amount(5),
+            buyer: Some(AccountId([3; 32])),
+            expires_at: Height(4),
+        }),
         records: vec![],
+        keys: vec![ServerKey {
+            owner: Some("www".parse().expect("a valid name")),
+            key: key().public(),
+            certificate: Some(Digest([7; 32])),
+        }],
         endpoints: vec![],
     };
     vec![
@@ -177,12 +227,18 @@ pub(crate) fn record(bytes: &[u8]) {
     let _ = record::decode::<record::Certificate>(bytes);
     let _ = record::decode::<record::Completion>(bytes);
     let _ = record::decode::<record::CircleRecord>(bytes);
+    let _ = record::decode::<record::Bid>(bytes);
+    let _ = record::decode::<record::Recovery>(bytes);
+    let _ = record::decode::<record::Released>(bytes);
+    let _ = record::decode::<record::AddressOwners>(bytes);
+    let _ = record::decode::<record::Notarisation>(bytes);
 }
 
 pub(crate) fn names() -> Vec<Vec<u8>> {
     vec![
         b"hello.internal".to_vec(),
         b"_443._tcp.xn--bcher-kva.internal".to_vec(),
+        b"*.www".to_vec(),
     ]
 }
 
@@ -196,6 +252,10 @@ pub(crate) fn name(bytes: &[u8]) {
             name.labels()
                 .all(|label| label.len() <= wire::MAX_LABEL_BYTES)
         );
+    }
+    if let Ok(name) = text.parse::<RelativeName>() {
+        assert_eq!(name.as_str(), text);
+        assert!(!text.trim_start_matches('*').contains('*'));
     }
     let _ = text.parse::<PublicKey>();
     let _ = text.parse::<CircleKey>();

@@ -4,18 +4,21 @@
 //! For property tests, simulations and operators who restored a store; it
 //! reads the whole state.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::BorshDeserialize;
 use wire::{
-    AccountId, Amount, ContractId, Digest, OfferId, RequestId, Resources,
+    AccountId, Amount, ContractId, Digest, DomainName, OfferId, RequestId, Resources,
     record::{
-        self, Account, CircleRecord, Commitment, Contract, ContractStatus, Lock, Name, Offer, Pool,
-        Request, RequestStatus, Rules, Search,
+        self, Account, Bid, CircleRecord, Commitment, Contract, ContractStatus, Lock, Name, Offer,
+        Pool, Recovery, Request, RequestStatus, Rules, Search,
     },
     state_key,
 };
 
+use self::names::AddressEntries;
 use crate::{market::offer_places, state::StateRead};
 
 /// Entries read at a time.
@@ -102,6 +105,10 @@ struct Auditor {
     locks: Vec<Lock>,
     commitments: BTreeMap<Digest, Commitment>,
     names: Vec<Name>,
+    bids: BTreeMap<(DomainName, AccountId), Bid>,
+    recoveries: BTreeMap<DomainName, Recovery>,
+    addresses: AddressEntries,
+    serves: BTreeMap<DomainName, RequestId>,
     offers: BTreeMap<OfferId, Offer>,
     requests: BTreeMap<RequestId, Request>,
     contracts: BTreeMap<ContractId, Contract>,
@@ -206,6 +213,10 @@ impl Auditor {
             locks,
             commitments: by_id(state, b"k/")?,
             names,
+            bids: names::read_bids(state)?,
+            recoveries: names::by_name(state, state_key::RECOVERIES)?,
+            addresses: names::read_addresses(state)?,
+            serves: names::by_name(state, state_key::SERVES)?,
             offers: by_id(state, state_key::OFFERS)?,
             requests: by_id(state, state_key::REQUESTS)?,
             contracts: by_id(state, state_key::CONTRACTS)?,
@@ -223,6 +234,7 @@ impl Auditor {
             .chain(self.accounts.values().map(|account| account.balance))
             .chain(self.locks.iter().map(|lock| lock.amount))
             .chain(self.names.iter().map(|name| name.deposit))
+            .chain(self.bids.values().map(|bid| bid.amount))
             .chain(self.offers.values().map(|offer| offer.deposit))
             .chain(self.requests.values().map(|request| request.escrow));
         let found: u128 = amounts.map(|amount| u128::from(amount.0)).sum();
@@ -334,34 +346,6 @@ impl Auditor {
         Ok(())
     }
 
-    fn check_names(&self) -> Result<(), AuditError> {
-        for name in &self.names {
-            let bad = |reason| Err(contradiction("name", &name.name, reason));
-            let ascending = name
-                .endpoints
-                .windows(2)
-                .all(|pair| pair[0].contract < pair[1].contract);
-            if !ascending {
-                return bad("its endpoints are out of order");
-            }
-            for endpoint in &name.endpoints {
-                let running = self
-                    .contracts
-                    .get(&endpoint.contract)
-                    .filter(|contract| contract.status == ContractStatus::Running);
-                let request = running.and_then(|contract| self.requests.get(&contract.request));
-                let serves = request.is_some_and(|request| {
-                    request.terms.name.as_ref() == Some(&name.name)
-                        && request.user == name.owner.account()
-                });
-                if !serves {
-                    return bad("an endpoint is not a running replica of its owner's");
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn check_indexes(&self) -> Result<u64, AuditError> {
         let wanted = self.wanted_index();
         if let Some(key) = wanted.difference(&self.index).next() {
@@ -380,9 +364,7 @@ impl Auditor {
     /// Entries that the records call for.
     fn wanted_index(&self) -> BTreeSet<Vec<u8>> {
         let mut wanted = BTreeSet::new();
-        for name in &self.names {
-            wanted.insert(state_key::rent_due(name.rent_due, &name.name));
-        }
+        self.want_names(&mut wanted);
         for (digest, commitment) in &self.commitments {
             let last = commitment
                 .committed_at

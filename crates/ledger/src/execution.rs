@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, enclaves, locks, market, members, names,
+    accounts, admission, enclaves, locks, market, members, names, notary,
     overlay::Overlay,
     recent,
     state::{Changes, StateRead},
@@ -170,6 +170,16 @@ impl<'a> Execution<'a> {
             Action::NameRenew(action) => names::renew(self, sender, action),
             Action::NameCancel(action) => names::cancel(self, sender, action),
             Action::NameTransfer(action) => names::transfer(self, sender, action),
+            Action::NameSecure(action) => names::secure(self, sender, action),
+            Action::NameSell(action) => names::sell(self, sender, action),
+            Action::NameBuy(action) => names::buy(self, sender, action),
+            Action::NameBid(action) => names::bid(self, sender, action),
+            Action::NameWithdrawBid(action) => names::withdraw_bid(self, sender, action),
+            Action::NameAcceptBid(action) => names::accept_bid(self, sender, action),
+            Action::NameRotate(action) => names::rotate(self, sender, action),
+            Action::NameRecover(action) => names::recover(self, sender, action),
+            Action::NameVeto(action) => names::veto(self, sender, action),
+            Action::Notarise(action) => notary::notarise(self, sender, action),
             Action::PostOffer(action) => market::post_offer(self, sender, action),
             Action::WithdrawOffer(action) => market::withdraw_offer(self, sender, action),
             Action::PostRequest(action) => market::post_request(self, sender, action),
@@ -188,13 +198,17 @@ impl<'a> Execution<'a> {
     }
 
     /// What falls due at the end of a block, in an order that is part of
-    /// consensus: contracts, offers, commitments, rent, the pool, matching,
-    /// and last the requests that waited for a match until this block.
+    /// consensus: contracts, offers, commitments, bids, notices, rent,
+    /// recoveries, the pool, matching, and last the requests that waited for a
+    /// match until this block.
     fn end_of_block(&mut self) {
         market::end_overdue_contracts(self);
         market::close_expired_offers(self);
         names::forget_commitments(self);
+        names::return_expired_bids(self);
+        names::give_notices(self);
         names::draw_rent(self);
+        names::settle_recoveries(self);
         members::pay_pool(self);
         market::match_requests(self);
         market::end_overdue_searches(self);

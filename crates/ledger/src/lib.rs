@@ -11,7 +11,8 @@
 //!
 //! - `accounts`: balances and transfers;
 //! - `locks`: funds under a tree of conditions;
-//! - `names`: commit, reveal, records, rent, suspension, release;
+//! - `names`: commit, reveal, records, rent, suspension, release, sale, recovery;
+//! - `notary`: digests of data items under keys;
 //! - `market`: offers, requests, matching, contracts and what they are paid;
 //! - `enclaves`: keys with evidence, and certificates for them;
 //! - `zones`: the keys, name servers and times of the circle's apexes;
@@ -38,6 +39,7 @@ mod locks;
 pub mod market;
 mod members;
 mod names;
+mod notary;
 mod overlay;
 mod recent;
 mod state;
@@ -47,5 +49,6 @@ pub use admission::{ADMISSION_WINDOW, admit, fee};
 pub use audit::{Audit, AuditError, audit};
 pub use execution::{Applied, BlockContext, apply};
 pub use founding::genesis;
+pub use names::UNICODE_VERSION;
 pub use recent::RECENT_HEADERS_KEPT;
 pub use state::{Changes, StateRead, write};

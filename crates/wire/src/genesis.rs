@@ -95,6 +95,13 @@ pub struct Parameters {
     pub min_rent_periods: u64,
     /// Blocks for which a name without rent keeps its owner and ceases to resolve.
     pub name_grace: u64,
+    /// Blocks before a name's suspension at which notice of it is given.
+    pub name_notice: u64,
+    /// Blocks between the members' decision to recover a name and its effect,
+    /// in which the owner can veto; also the life of votes that decide nothing.
+    pub recovery_delay: u64,
+    /// The longest that a bid for a name may stand.
+    pub max_bid_life: u64,
     /// Blocks between a commitment and the first block that may reveal it.
     pub reveal_after: u64,
     /// Blocks after which a commitment is void.
@@ -124,6 +131,9 @@ impl Default for Parameters {
             rent_per_period: Amount(100),
             min_rent_periods: 10,
             name_grace: 10_000,
+            name_notice: 5000,
+            recovery_delay: 20_000,
+            max_bid_life: 1_000_000,
             reveal_after: 1,
             reveal_within: 10_000,
             offer_deposit: Amount(10_000),
@@ -277,6 +287,7 @@ impl Parameters {
     fn check(&self) -> Result<(), GenesisError> {
         let positive = [
             ("rent_period", self.rent_period),
+            ("recovery_delay", self.recovery_delay),
             ("reveal_after", self.reveal_after),
             ("heartbeat_limit", self.heartbeat_limit),
             ("handshake_limit", self.handshake_limit),

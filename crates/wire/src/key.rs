@@ -11,7 +11,7 @@ use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Digest};
+use crate::{AccountId, AnySignature, Digest};
 
 /// A public key.
 ///
@@ -92,18 +92,60 @@ impl PublicKey {
             Self::Ed25519(bytes) => ed25519_zebra::VerificationKey::try_from(*bytes)
                 .and_then(|key| key.verify(&ed25519_zebra::Signature::from(signature.0), &digest.0))
                 .map_err(|_| BadSignature),
-            Self::P256(bytes) => {
-                let key =
-                    p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).map_err(|_| BadSignature)?;
-                let parsed =
-                    p256::ecdsa::Signature::from_slice(&signature.0).map_err(|_| BadSignature)?;
-                // The upper `s` is refused: it would give one message two valid encodings.
-                if parsed.normalize_s() != parsed {
-                    return Err(BadSignature);
-                }
-                key.verify(&digest.0, &parsed).map_err(|_| BadSignature)
-            }
+            Self::P256(bytes) => verify_p256(bytes, &digest.0, signature),
         }
+    }
+}
+
+/// Checks ECDSA over P-256 with SHA-256 of `message`.
+///
+/// Errors: [`BadSignature`], also for the upper `s`: it would give one message
+///         two valid encodings. Whoever holds a signature can bring it to the
+///         lower one ([`Signature::from_p256_der`]); the key is not needed.
+pub(crate) fn verify_p256(
+    point: &[u8; 33],
+    message: &[u8],
+    signature: &Signature,
+) -> Result<(), BadSignature> {
+    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| BadSignature)?;
+    let parsed = p256::ecdsa::Signature::from_slice(&signature.0).map_err(|_| BadSignature)?;
+    if parsed.normalize_s() != parsed {
+        return Err(BadSignature);
+    }
+    key.verify(message, &parsed).map_err(|_| BadSignature)
+}
+
+impl Signature {
+    /// A P-256 signature from the DER form that TPMs, smart cards and passkeys
+    /// give, brought to the lower `s`.
+    ///
+    /// Errors: [`BadSignature`] if it is not the DER of two numbers in range.
+    pub fn from_p256_der(der: &[u8]) -> Result<Self, BadSignature> {
+        let parsed = p256::ecdsa::Signature::from_der(der).map_err(|_| BadSignature)?;
+        Ok(Self(parsed.normalize_s().to_bytes().into()))
+    }
+
+    /// A P-256 signature from `r` then `s`, brought to the lower `s`.
+    ///
+    /// Errors: [`BadSignature`] if a number is out of range.
+    pub fn from_p256_scalars(bytes: &[u8; 64]) -> Result<Self, BadSignature> {
+        let parsed = p256::ecdsa::Signature::from_slice(bytes).map_err(|_| BadSignature)?;
+        Ok(Self(parsed.normalize_s().to_bytes().into()))
+    }
+}
+
+impl PublicKey {
+    /// The P-256 key of an uncompressed or compressed point of SEC 1.
+    ///
+    /// Errors: [`ParseKeyError`] if it is no point of the curve.
+    pub fn from_p256_point(point: &[u8]) -> Result<Self, ParseKeyError> {
+        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| ParseKeyError)?;
+        let compressed = key.to_sec1_point(true);
+        let bytes = compressed
+            .as_bytes()
+            .try_into()
+            .map_err(|_| ParseKeyError)?;
+        Ok(Self::P256(bytes))
     }
 }
 
@@ -160,19 +202,19 @@ impl<'de> Deserialize<'de> for PublicKey {
 ///        signatures whose errors cancel out.
 pub fn all_verify<'a>(
     purpose: &str,
-    items: impl IntoIterator<Item = (&'a PublicKey, &'a [u8], &'a Signature)>,
+    items: impl IntoIterator<Item = (&'a PublicKey, &'a [u8], &'a AnySignature)>,
     entropy: &mut impl CryptoRng,
 ) -> bool {
     let mut batch = ed25519_zebra::batch::Verifier::new();
     for (key, message, signature) in items {
-        match key {
-            PublicKey::Ed25519(bytes) => {
+        match (key, signature) {
+            (PublicKey::Ed25519(bytes), AnySignature::Plain(signature)) => {
                 let key = ed25519_zebra::VerificationKeyBytes::from(*bytes);
                 let signature = ed25519_zebra::Signature::from(signature.0);
                 batch.queue((key, signature, &signed_digest(purpose, message).0));
             }
-            PublicKey::P256(_) => {
-                if key.verify(purpose, message, signature).is_err() {
+            (_, signature) => {
+                if signature.verify(key, purpose, message).is_err() {
                     return false;
                 }
             }
@@ -281,15 +323,16 @@ mod tests {
             .enumerate()
             .map(|(index, message)| keys[index % 2].sign("a", message))
             .collect();
-        let mut verdict =
-            |signatures: &[Signature], purpose| {
-                let items = messages.iter().zip(signatures).enumerate().map(
-                    |(index, (message, signature))| {
-                        (&publics[index % 2], message.as_slice(), signature)
-                    },
-                );
-                all_verify(purpose, items, &mut entropy)
-            };
+        let mut verdict = |signatures: &[Signature], purpose| {
+            let signatures: Vec<AnySignature> =
+                signatures.iter().copied().map(AnySignature::from).collect();
+            let items = messages.iter().zip(&signatures).enumerate().map(
+                |(index, (message, signature))| {
+                    (&publics[index % 2], message.as_slice(), signature)
+                },
+            );
+            all_verify(purpose, items, &mut entropy)
+        };
         assert!(verdict(&[], "a"));
         assert!(verdict(&signatures, "a"));
         assert!(!verdict(&signatures, "b"));

@@ -18,8 +18,10 @@ pub mod limits;
 pub mod match_report;
 mod receipt;
 pub mod record;
+mod relative_name;
 pub mod state_key;
 mod transaction;
+mod webauthn;
 
 pub use action::*;
 pub use block::{Block, Header};
@@ -37,4 +39,6 @@ pub use key::{
     BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,
 };
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
+pub use relative_name::RelativeName;
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};
+pub use webauthn::{AnySignature, Assertion, challenge};

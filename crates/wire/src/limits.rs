@@ -40,6 +40,23 @@ pub const MAX_RECORDS_PER_SET: usize = 16;
 /// Data of one record: a TXT record of a DKIM key or a certificate association fits.
 pub const MAX_RECORD_DATA_BYTES: usize = 1024;
 
+/// Server keys of one name: as many as it may have RRsets is more than anyone runs.
+pub const MAX_NAME_KEYS: usize = 16;
+
+/// Names of one owner with one confusable skeleton: each registration reads
+/// them all.
+pub const MAX_CONFUSABLE_NAMES: usize = 16;
+
+/// The media type of notarised data: the longest registered one has 85 octets.
+pub const MAX_MEDIA_BYTES: usize = 128;
+
+/// Authenticator data of a passkey's assertion: 37 octets, and extensions.
+pub const MAX_AUTHENTICATOR_DATA_BYTES: usize = 512;
+
+/// Client data of a passkey's assertion: the challenge, and an origin that may
+/// have a whole name in it.
+pub const MAX_CLIENT_DATA_BYTES: usize = 1024;
+
 /// Replicas of one request.
 pub const MAX_REPLICAS: u16 = 64;
 

@@ -5,8 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Amount, ContractId, DomainName, EndReason, HandshakeStep, Height, LockId, OfferId,
-    Operation, Outcome, RequestId, TransactionId,
+    AccountId, Amount, ContractId, Digest, DomainName, EndReason, HandshakeStep, Height, LockId,
+    OfferId, Operation, Outcome, RequestId, TransactionId,
 };
 
 /// Declares [`Reject`] with its stable numbers, names and sentences.
@@ -89,6 +89,25 @@ rejects! {
     /// Names.
     30 CommitmentExists = "the commitment is already recorded; its time is not reset",
 
+    /// Names.
+    31 LabelInvalid = "the label is no valid A-label or plain label under IDNA2008, or holds characters that names here may not",
+    /// Names.
+    32 LabelMixesScripts = "the label mixes scripts or number systems",
+    /// Names.
+    33 NameConfusable = "the name looks like one of another owner's; to hand over a name, first cancel those of yours that look like it",
+    /// Names.
+    34 NameNotForSale = "the name is not for sale, not to this account, or no longer",
+    /// Names.
+    35 PriceChanged = "the price or the bid is another one by now: read it again",
+    /// Names.
+    36 BidNotFound = "there is no such bid, or it has expired",
+    /// Names.
+    37 TermsOutOfRange = "the height at which it expires has passed or is too far ahead, or the name is the sender's own",
+    /// Names.
+    38 NotMember = "the sender is not a member of this circle",
+    /// Names.
+    39 RecoveryNotFound = "nobody votes on a recovery of the name",
+
     /// Market.
     40 OfferNotFound = "there is no such offer",
     /// Market.
@@ -148,6 +167,11 @@ rejects! {
     86 CertificateNotWanted = "the contract waits for no certificate",
     /// Enclaves.
     87 CertificateMalformed = "the certificate is empty, too large or already expired",
+
+    /// Names.
+    110 ConsentInvalid = "the new key's signature does not verify, or it is the key that owns the name",
+    /// Notary.
+    111 AlreadyNotarised = "the sender has notarised this data item before; the first record stands",
 
     /// Zones.
     120 NotZoneSigner = "the sender is not a zone signer of this circle",
@@ -244,6 +268,94 @@ pub enum Event {
         name: DomainName,
         /// What came back to its owner.
         refund: Amount,
+    },
+    /// A name will be suspended unless someone adds to its deposit.
+    NameExpiring {
+        /// The name.
+        name: DomainName,
+        /// Whose it is.
+        owner: AccountId,
+        /// When it will be suspended.
+        paid_until: Height,
+    },
+    /// A name's rent could not be drawn: it ceases to resolve.
+    NameSuspended {
+        /// The name.
+        name: DomainName,
+        /// Whose it is.
+        owner: AccountId,
+        /// When it will be released.
+        released_at: Height,
+    },
+    /// A name was put up for sale, or taken back.
+    NameSaleChanged {
+        /// The name.
+        name: DomainName,
+        /// The price; none if it is no longer for sale.
+        price: Option<Amount>,
+    },
+    /// A name was sold: it and the payment changed hands.
+    NameSold {
+        /// The name.
+        name: DomainName,
+        /// Who sold.
+        seller: AccountId,
+        /// Who bought.
+        buyer: AccountId,
+        /// What was paid.
+        price: Amount,
+    },
+    /// Somebody bid for a name.
+    BidPlaced {
+        /// The name.
+        name: DomainName,
+        /// Who bid.
+        bidder: AccountId,
+        /// What is in escrow.
+        amount: Amount,
+    },
+    /// A bid was replaced, withdrawn or expired; its amount went back.
+    BidReturned {
+        /// The name.
+        name: DomainName,
+        /// Who bid.
+        bidder: AccountId,
+        /// What came back.
+        amount: Amount,
+    },
+    /// A member voted to recover a name.
+    RecoveryVoted {
+        /// The name.
+        name: DomainName,
+        /// Who voted.
+        member: AccountId,
+        /// When the votes are void, or their decision takes effect.
+        due: Height,
+        /// Whether the members have decided.
+        decided: bool,
+    },
+    /// A recovery ended without effect: by veto, or for want of votes.
+    RecoveryEnded {
+        /// The name.
+        name: DomainName,
+        /// Whether the owner ended it.
+        vetoed: bool,
+    },
+    /// A name was handed to the key that the members decided on.
+    NameRecovered {
+        /// The name.
+        name: DomainName,
+        /// Who owned it.
+        from: AccountId,
+        /// Who owns it.
+        to: AccountId,
+    },
+    /// A data item was notarised.
+    Notarised {
+        /// SHA-256 of the item.
+        digest: Digest,
+        /// Who signed.
+        signer: AccountId,
     },
     /// An offer was posted, or its terms or room changed.
     OfferChanged {

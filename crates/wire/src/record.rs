@@ -3,14 +3,23 @@
 //! Every record is stored as borsh after one version byte ([`encode`],
 //! [`decode`]). A record is true only with a proof; this file gives its form.
 
+mod names;
+mod notary;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
+
+pub use names::{
+    AddressOwners, Bid, Commitment, Name, NameEndpoint, NameStatus, Recovery, RecoveryVote,
+    ReleaseReason, Released,
+};
+pub use notary::Notarisation;
 
 use crate::{
     AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
     EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
     Measurement, OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey,
-    RecordSet, ReferenceValue, RequestId, RequestTerms, Resources, ServiceEndpoint, SetZone,
+    ReferenceValue, RequestId, RequestTerms, Resources, SetZone,
     Signature, TcbStatus,
 };
 
@@ -178,66 +187,6 @@ pub struct Lock {
     pub condition: Condition,
     /// When it was locked.
     pub locked_at: Height,
-}
-
-/// A commitment that waits for its name.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-pub struct Commitment {
-    /// Who committed.
-    pub owner: AccountId,
-    /// When it was first recorded; a repeat does not move it.
-    pub committed_at: Height,
-}
-
-/// Whether a name resolves.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum NameStatus {
-    /// Rent is paid: it resolves.
-    Active,
-    /// Rent could not be drawn: it does not resolve, and is released after grace.
-    Suspended {
-        /// Since when.
-        since: Height,
-    },
-}
-
-/// A live replica behind a name: its addresses and its TLS key.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-pub struct NameEndpoint {
-    /// The contract that serves it.
-    pub contract: ContractId,
-    /// Where it is reached.
-    pub endpoint: ServiceEndpoint,
-    /// SHA-256 of its TLS key's SubjectPublicKeyInfo.
-    pub tls_key: Digest,
-}
-
-/// A registered name.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-pub struct Name {
-    /// The name.
-    pub name: DomainName,
-    /// The primary key: it alone changes the name.
-    pub owner: PublicKey,
-    /// What rent is drawn from.
-    pub deposit: Amount,
-    /// Whether it resolves.
-    pub status: NameStatus,
-    /// When it was registered.
-    pub registered_at: Height,
-    /// When rent is drawn next; of a suspended name, when it is released.
-    pub rent_due: Height,
-    /// When its owner, records, endpoints or status last changed.
-    pub changed_at: Height,
-    /// RRsets the owner set, ascending by owner and type.
-    pub records: Vec<RecordSet>,
-    /// Live replicas, ascending by contract; A, AAAA and TLSA follow from them.
-    pub endpoints: Vec<NameEndpoint>,
 }
 
 /// An offer and what is left of it.

@@ -7,6 +7,8 @@
 //! Keys under `i/` are indexes: they are part of the state, so that every
 //! node finds the same things in the same order.
 
+use std::net::IpAddr;
+
 use crate::{
     AccountId, Amount, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId,
     PayloadKind, ReferenceValue, RequestId,
@@ -79,6 +81,66 @@ pub fn zone(apex: &DomainName) -> Vec<u8> {
     join("z/", &[apex.as_str().as_bytes()])
 }
 
+/// [`crate::record::Released`]: the end of a name's last registration.
+pub fn released(name: &DomainName) -> Vec<u8> {
+    join("d/", &[name.as_str().as_bytes()])
+}
+
+/// Prefix of every bid; what follows is the name's text, a zero byte and the
+/// bidder's account.
+pub const BIDS: &[u8] = b"b/";
+
+/// Prefix of [`bid`] for one name; what follows is the bidder's account.
+pub fn bids_for(name: &DomainName) -> Vec<u8> {
+    join("b/", &[name.as_str().as_bytes(), &[0]])
+}
+
+/// [`crate::record::Bid`].
+pub fn bid(name: &DomainName, bidder: AccountId) -> Vec<u8> {
+    join("b/", &[name.as_str().as_bytes(), &[0], &bidder.0])
+}
+
+/// Prefix of every recovery; what follows is the name's text.
+pub const RECOVERIES: &[u8] = b"v/";
+
+/// [`crate::record::Recovery`].
+pub fn recovery(name: &DomainName) -> Vec<u8> {
+    join("v/", &[name.as_str().as_bytes()])
+}
+
+/// Prefix of every address of a name; what follows is [`address_names`]'s.
+pub const ADDRESSES: &[u8] = b"p/";
+
+/// Prefix of [`address_name`] for one address; what follows is the name's text.
+pub fn address_names(address: IpAddr) -> Vec<u8> {
+    // The version parts the two kinds, whose lengths differ.
+    match address {
+        IpAddr::V4(address) => join("p/", &[&[4], &address.octets()]),
+        IpAddr::V6(address) => join("p/", &[&[6], &address.octets()]),
+    }
+}
+
+/// [`crate::record::AddressOwners`]: that `name` has `address`.
+pub fn address_name(address: IpAddr, name: &DomainName) -> Vec<u8> {
+    let mut key = address_names(address);
+    key.extend_from_slice(name.as_str().as_bytes());
+    key
+}
+
+/// Prefix of every notarised item; what follows is its digest and the
+/// signer's account.
+pub const NOTARISATIONS: &[u8] = b"h/";
+
+/// Prefix of [`notarisation`] for one item; what follows is the signer's account.
+pub fn notarisations_of(digest: Digest) -> Vec<u8> {
+    join("h/", &[&digest.0])
+}
+
+/// [`crate::record::Notarisation`].
+pub fn notarisation(digest: Digest, signer: AccountId) -> Vec<u8> {
+    join("h/", &[&digest.0, &signer.0])
+}
+
 /// Prefix of every offer; what follows is the offer's id.
 pub const OFFERS: &[u8] = b"o/";
 
@@ -141,6 +203,56 @@ pub fn rent_due(height: Height, name: &DomainName) -> Vec<u8> {
 
 /// Prefix of [`rent_due`]; what follows is the height and the name's text.
 pub const RENT_DUE: &[u8] = b"i/rent/";
+
+/// Prefix of [`notice_due`]; what follows is the height and the name's text.
+pub const NOTICES_DUE: &[u8] = b"i/notice/";
+
+/// Index: names by the height at which notice of suspension is due; empty value.
+pub fn notice_due(height: Height, name: &DomainName) -> Vec<u8> {
+    join(
+        "i/notice/",
+        &[&height.0.to_be_bytes(), name.as_str().as_bytes()],
+    )
+}
+
+/// Prefix of [`bid_due`]; what follows is the height, the name's text, a zero
+/// byte and the bidder's account.
+pub const BIDS_DUE: &[u8] = b"i/bid/";
+
+/// Index: bids by the last height at which they may be accepted; empty value.
+pub fn bid_due(height: Height, name: &DomainName, bidder: AccountId) -> Vec<u8> {
+    join(
+        "i/bid/",
+        &[
+            &height.0.to_be_bytes(),
+            name.as_str().as_bytes(),
+            &[0],
+            &bidder.0,
+        ],
+    )
+}
+
+/// Prefix of [`recovery_due`]; what follows is the height and the name's text.
+pub const RECOVERIES_DUE: &[u8] = b"i/recover/";
+
+/// Index: recoveries by the height at which they take effect or are void;
+/// empty value.
+pub fn recovery_due(height: Height, name: &DomainName) -> Vec<u8> {
+    join(
+        "i/recover/",
+        &[&height.0.to_be_bytes(), name.as_str().as_bytes()],
+    )
+}
+
+/// Prefix of [`confusable`] for one skeleton; what follows is the name's text.
+pub fn confusables(skeleton: Digest) -> Vec<u8> {
+    join("i/confusable/", &[&skeleton.0])
+}
+
+/// Index: registered names by what they look like; empty value.
+pub fn confusable(skeleton: Digest, name: &DomainName) -> Vec<u8> {
+    join("i/confusable/", &[&skeleton.0, name.as_str().as_bytes()])
+}
 
 /// Prefix of [`commitment_due`]; what follows is the height and the commitment.
 pub const COMMITMENTS_DUE: &[u8] = b"i/commit/";

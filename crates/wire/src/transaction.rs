@@ -9,8 +9,8 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Amount, CircleId, Digest, Height, PublicKey, Signature, SigningKey, TransactionId,
-    all_verify,
+    Action, Amount, AnySignature, CircleId, Digest, Height, PublicKey, SigningKey, TransactionId,
+    all_verify, challenge,
     limits::{MAX_ACTIONS, MAX_TRANSACTION_BYTES},
 };
 
@@ -41,7 +41,7 @@ pub struct SignedTransaction {
     /// What was signed.
     pub transaction: Transaction,
     /// The sender's signature over the encoded transaction.
-    pub signature: Signature,
+    pub signature: AnySignature,
 }
 
 /// Why bytes are no valid transaction for this circle.
@@ -74,13 +74,20 @@ impl Transaction {
     /// The purpose for which a sender signs.
     pub const PURPOSE: &'static str = "ringfort/transaction/1";
 
+    /// What a passkey is given as the challenge, and what a TPM or a smart
+    /// card signs the SHA-256 of.
+    pub fn challenge(&self) -> Digest {
+        let bytes = borsh::to_vec(self).expect("a transaction always encodes");
+        challenge(Self::PURPOSE, &bytes)
+    }
+
     /// Signs with `key`, whose public half must be the sender.
     pub fn sign(self, key: &SigningKey) -> SignedTransaction {
         let bytes = borsh::to_vec(&self).expect("a transaction always encodes");
         let signature = key.sign(Self::PURPOSE, &bytes);
         SignedTransaction {
             transaction: self,
-            signature,
+            signature: signature.into(),
         }
     }
 }
@@ -165,9 +172,12 @@ impl CheckedTransaction {
     }
 
     fn check_signature(&self) -> Result<(), CheckError> {
-        let Transaction { sender, .. } = &self.signed.transaction;
-        sender
-            .verify(Transaction::PURPOSE, &self.body(), &self.signed.signature)
+        let SignedTransaction {
+            transaction,
+            signature,
+        } = &self.signed;
+        signature
+            .verify(&transaction.sender, Transaction::PURPOSE, &self.body())
             .map_err(|_| CheckError::Signature)
     }
 

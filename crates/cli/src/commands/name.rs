@@ -9,7 +9,7 @@ use domain::{
 use serde::Serialize;
 use wire::{
     Action, Amount, DomainName, NameCancel, NameRenew, NameSet, NameTransfer, PublicKey, RecordSet,
-    record, state_key,
+    RelativeName, record, state_key,
 };
 
 use super::{run::StepPrinter, sent::SentReport};
@@ -45,9 +45,9 @@ pub enum Name {
         rtype: Rtype,
         /// Each record's data, as a zone file writes it.
         data: Vec<String>,
-        /// The owner beneath the name, such as www.
+        /// The owner beneath the name, such as www; '*' for what has no records of its own.
         #[arg(long)]
-        owner: Option<DomainName>,
+        owner: Option<RelativeName>,
         /// Time to live, in seconds.
         #[arg(long, default_value_t = 300)]
         ttl: u32,

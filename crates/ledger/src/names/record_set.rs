@@ -7,18 +7,20 @@
 //!
 //! Source: docs/spec/names.md §4.
 
-use wire::{DomainName, RecordSet, Reject};
+use wire::{DomainName, RecordSet, Reject, RelativeName};
+
+use super::label;
 
 /// RFC 2181 §8: a TTL has 31 bits.
 const MAX_TTL: u32 = i32::MAX as u32;
 
-const A: u16 = 1;
+pub(super) const A: u16 = 1;
 const NS: u16 = 2;
 const CNAME: u16 = 5;
 const PTR: u16 = 12;
 const MX: u16 = 15;
 const TXT: u16 = 16;
-const AAAA: u16 = 28;
+pub(super) const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const DS: u16 = 43;
 const TLSA: u16 = 52;
@@ -51,14 +53,18 @@ fn is_forbidden(rtype: u16) -> bool {
 ///
 /// Errors: [`Reject::RecordMalformed`].
 pub(super) fn check(name: &DomainName, set: &RecordSet) -> Result<(), Reject> {
-    let at_the_name = set.owner.is_none();
-    // At the name itself a delegation or an alias would hide the addresses
-    // that the market puts there.
-    let misplaced = at_the_name && matches!(set.rtype, NS | DS | CNAME);
-    let owner_fits = set
-        .owner
-        .as_ref()
-        .is_none_or(|owner| format!("{owner}.{name}").parse::<DomainName>().is_ok());
+    check_owner(name, set.owner.as_ref())?;
+    let misplaced = match &set.owner {
+        // At the name itself a delegation or an alias would hide the addresses
+        // that the market puts there.
+        None => matches!(set.rtype, NS | DS | CNAME),
+        // RFC 4592 §4.2 leaves NS and DS at a wildcard undefined, and beneath
+        // `_tcp` the market puts the keys of live replicas.
+        Some(owner) => {
+            let market = owner.labels().next_back() == Some("_tcp");
+            matches!(set.rtype, NS | DS) && (owner.is_wildcard() || market)
+        }
+    };
     let repeats = set
         .data
         .iter()
@@ -66,13 +72,24 @@ pub(super) fn check(name: &DomainName, set: &RecordSet) -> Result<(), Reject> {
         .any(|(index, data)| set.data[..index].contains(data));
     let single = set.rtype != CNAME || set.data.len() == 1;
     let form = set.data.iter().all(|data| is_well_formed(set.rtype, data));
-    let good = !is_forbidden(set.rtype)
-        && !misplaced
-        && owner_fits
-        && !repeats
-        && single
-        && form
-        && set.ttl <= MAX_TTL;
+    let good =
+        !is_forbidden(set.rtype) && !misplaced && !repeats && single && form && set.ttl <= MAX_TTL;
+    if good {
+        Ok(())
+    } else {
+        Err(Reject::RecordMalformed)
+    }
+}
+
+/// Checks an owner beneath `name`: that the two together make a name, and that
+/// its labels are no false A-labels. Whom they look like is for the owner of
+/// `name` to see to.
+///
+/// Errors: [`Reject::RecordMalformed`].
+pub(super) fn check_owner(name: &DomainName, owner: Option<&RelativeName>) -> Result<(), Reject> {
+    let good = owner.is_none_or(|owner| {
+        owner.fits_beneath(name) && owner.labels().all(|label| label::shown(label).is_ok())
+    });
     if good {
         Ok(())
     } else {
@@ -85,8 +102,31 @@ pub(super) fn check(name: &DomainName, set: &RecordSet) -> Result<(), Reject> {
 ///
 /// Errors: [`Reject::RecordMalformed`].
 pub(super) fn check_together(sets: &[RecordSet]) -> Result<(), Reject> {
+    let cuts: Vec<&RelativeName> = sets
+        .iter()
+        .filter(|set| set.rtype == NS)
+        .filter_map(|set| set.owner.as_ref())
+        .collect();
     for group in sets.chunk_by(|left, right| left.owner == right.owner) {
         let has = |rtype| group.iter().any(|set| set.rtype == rtype);
+        // RFC 2181 §6.1: at and beneath a zone cut the parent holds the
+        // delegation and glue, and nothing else: it would never be seen.
+        let beneath = group[0]
+            .owner
+            .as_ref()
+            .is_some_and(|owner| cuts.iter().any(|cut| owner.is_under(cut)));
+        let hidden = group.iter().any(|set| match set.rtype {
+            A | AAAA => false,
+            NS | DS => beneath,
+            _ => beneath || has(NS),
+        });
+        let wild = group[0]
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_wildcard());
+        if hidden || (beneath && wild) {
+            return Err(Reject::RecordMalformed);
+        }
         // RFC 1034 §3.6.2: an alias has no other data.
         let alias_with_more = has(CNAME) && group.len() > 1;
         // RFC 4035 §2.4: a DS set stands beside the delegation that it secures.
@@ -111,7 +151,7 @@ fn is_well_formed(rtype: u16, data: &[u8]) -> bool {
             .split_at_checked(6)
             .is_some_and(|(_, name)| is_name(name)),
         TXT | SPF => is_texts(data),
-        DS => data.len() > 4,
+        DS => is_ds(data),
         TLSA => is_tlsa(data),
         SVCB | HTTPS => is_service_binding(data),
         CAA => is_caa(data),
@@ -163,6 +203,19 @@ fn is_tlsa(data: &[u8]) -> bool {
     }
 }
 
+/// RFC 4034 §5.1: key tag, algorithm, digest type, digest.
+fn is_ds(data: &[u8]) -> bool {
+    match data {
+        // RFC 4509; RFC 6605.
+        [_, _, _, 2, digest @ ..] => digest.len() == 32,
+        [_, _, _, 4, digest @ ..] => digest.len() == 48,
+        // RFC 8624 §3.3: SHA-1 must not be used for delegations.
+        [_, _, _, 0 | 1, ..] => false,
+        [_, _, _, _, digest @ ..] => !digest.is_empty(),
+        _ => false,
+    }
+}
+
 /// RFC 9460 §2.2: priority, target, parameters with ascending keys.
 fn is_service_binding(data: &[u8]) -> bool {
     let Some((_, rest)) = data.split_at_checked(2) else {
@@ -207,6 +260,10 @@ mod tests {
         }
     }
 
+    fn sha256_ds() -> Vec<u8> {
+        [[0, 1, 13, 2].as_slice(), &[7; 32]].concat()
+    }
+
     fn verdict(set: &RecordSet) -> bool {
         let name = "hello.internal".parse().unwrap();
         check(&name, set).is_ok()
@@ -224,6 +281,9 @@ mod tests {
             set(None, 65_280, &[b"opaque"]),
             set(Some("www"), CNAME, &[b"\x05hello\x08internal\x00"]),
             set(Some("sub"), NS, &[b"\x02ns\x07example\x00"]),
+            set(Some("*"), A, &[&[10, 0, 0, 1]]),
+            set(Some("*.sub"), CNAME, &[b"\x05hello\x08internal\x00"]),
+            set(Some("xn--bcher-kva"), A, &[&[10, 0, 0, 1]]),
             set(
                 Some("_443._tcp"),
                 TLSA,
@@ -260,6 +320,18 @@ mod tests {
             set(None, CAA, &[b"\x00\x00value"]),
             set(Some(&long_owner), TXT, &[b"\x01a"]),
             set(None, 65_280, &[b""]),
+            set(Some("*"), NS, &[b"\x02ns\x07example\x00"]),
+            set(Some("*.a"), DS, &[&sha256_ds()]),
+            set(Some("_tcp"), NS, &[b"\x02ns\x07example\x00"]),
+            set(Some("_443._tcp"), NS, &[b"\x02ns\x07example\x00"]),
+            set(Some("a"), DS, &[&sha256_ds()[..35]]),
+            set(
+                Some("a"),
+                DS,
+                &[&[[0, 1, 13, 1].as_slice(), &[7; 20]].concat()],
+            ),
+            set(Some("xn--a"), A, &[&[10, 0, 0, 1]]),
+            set(Some("ab--c"), A, &[&[10, 0, 0, 1]]),
         ];
         for set in bad {
             assert!(!verdict(&set), "{set:?}");
@@ -293,11 +365,37 @@ mod tests {
     fn refuses_an_alias_with_other_data_and_a_stray_ds() {
         let alias = set(Some("www"), CNAME, &[b"\x01a\x00"]);
         let text = set(Some("www"), TXT, &[b"\x01a"]);
-        let ds = set(Some("www"), DS, &[&[0; 36]]);
+        let ds = set(Some("www"), DS, &[&sha256_ds()]);
         let delegation = set(Some("www"), NS, &[b"\x01a\x00"]);
         assert!(check_together(std::slice::from_ref(&alias)).is_ok());
         assert!(check_together(&[alias, text]).is_err());
         assert!(check_together(std::slice::from_ref(&ds)).is_err());
         assert!(check_together(&[delegation, ds]).is_ok());
+    }
+
+    #[test]
+    fn beneath_a_cut_the_parent_holds_glue_alone() {
+        let cut = set(Some("sub"), NS, &[b"\x02ns\x03sub\x00"]);
+        let with = |other: RecordSet| {
+            let mut sets = vec![cut.clone(), other];
+            sets.sort_by_key(|set| (set.owner.clone(), set.rtype));
+            check_together(&sets).is_ok()
+        };
+        let address: &[&[u8]] = &[&[10, 0, 0, 1]];
+        assert!(with(set(Some("ns.sub"), A, address)));
+        assert!(
+            with(set(Some("sub"), A, address)),
+            "the server may be the child"
+        );
+        assert!(with(set(Some("sub2"), TXT, &[b"\x01a"])));
+        for hidden in [
+            set(Some("sub"), TXT, &[b"\x01a"]),
+            set(Some("a.sub"), TXT, &[b"\x01a"]),
+            set(Some("a.sub"), CNAME, &[b"\x01a\x00"]),
+            set(Some("a.sub"), NS, &[b"\x01a\x00"]),
+            set(Some("*.sub"), A, address),
+        ] {
+            assert!(!with(hidden.clone()), "{hidden:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use wire::{Amount, NameRenew, Reject, record::NameStatus, state_key};
 use crate::{
     accounts::{credit_pool, debit},
     execution::{Execution, Sender},
-    names::{find, store_changed},
+    names::{find, notice, store_changed},
 };
 
 /// A suspended name whose deposit then covers a period pays it at once and
@@ -43,10 +43,14 @@ pub(crate) fn renew(
             execution
                 .state
                 .mark(state_key::rent_due(record.rent_due, &record.name));
+            notice::schedule(execution, &mut record);
             store_changed(execution, record);
         }
         // The deposit is not what resolvers see: `changed_at` stays.
-        None => execution.state.put(state_key::name(&record.name), &record),
+        None => {
+            notice::schedule(execution, &mut record);
+            execution.state.put(state_key::name(&record.name), &record);
+        }
     }
     Ok(())
 }

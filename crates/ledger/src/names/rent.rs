@@ -2,15 +2,15 @@
 //! them after their time of grace.
 
 use wire::{
-    DomainName,
-    record::{Name, NameStatus},
+    Event,
+    record::{Name, NameStatus, ReleaseReason},
     state_key,
 };
 
 use crate::{
     accounts::credit_pool,
     execution::Execution,
-    names::{cancel::release, store_changed},
+    names::{cancel::release, notice, parse, store_changed},
 };
 
 /// Names that one block draws rent from at most; the rest follow in the next,
@@ -28,17 +28,14 @@ pub(crate) fn draw_rent(execution: &mut Execution<'_>) {
     }
 }
 
-/// The name that an entry of the index ends with.
-fn parse(text: &[u8]) -> Option<DomainName> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 fn fall_due(execution: &mut Execution<'_>, mut record: Name) {
     let parameters = &execution.rules.parameters;
     let rent = parameters.rent_per_period;
     let (period, grace) = (parameters.rent_period, parameters.name_grace);
     match (record.status, record.deposit.checked_sub(rent)) {
-        (NameStatus::Suspended { .. }, _) => release(execution, &record),
+        (NameStatus::Suspended { .. }, _) => {
+            release(execution, &record, ReleaseReason::Lapsed);
+        }
         (NameStatus::Active, Some(rest)) => {
             credit_pool(execution, rent);
             record.deposit = rest;
@@ -55,6 +52,12 @@ fn fall_due(execution: &mut Execution<'_>, mut record: Name) {
             execution
                 .state
                 .mark(state_key::rent_due(record.rent_due, &record.name));
+            notice::schedule(execution, &mut record);
+            execution.emit(Event::NameSuspended {
+                name: record.name.clone(),
+                owner: record.owner.account(),
+                released_at: record.rent_due,
+            });
             store_changed(execution, record);
         }
     }

@@ -3,15 +3,21 @@
 /// Labels that software takes to speak for the whole zone, or that name the
 /// circle's own services; each says why.
 const RESERVED: &[&str] = &[
+    "alt",          // RFC 9476: with a search list it would catch the whole tree
+    "arpa",         // reverse look-ups, likewise
     "autoconfig",   // mail clients configure themselves from it
     "autodiscover", // likewise
     "ca",           // the circle's certificate authority
     "crl",          // likewise
     "dns",          // the circle's name servers
+    "invalid",      // RFC 6761 §6.4
     "isatap",       // tunnels are set up from it
+    "local",        // RFC 6762: multicast DNS
     "localhost",    // RFC 6761 §6.3
     "mta-sts",      // RFC 8461: mail policy of the zone
     "ocsp",         // the circle's certificate authority
+    "onion",        // RFC 7686: must never be looked up
+    "resolver",     // RFC 9462: designated resolvers (resolver.arpa)
     "wpad",         // browsers take their proxy from it
 ];
 

@@ -9,10 +9,12 @@ use wire::{
 use crate::{
     accounts::debit,
     execution::{Execution, Sender},
-    names::{commit::last_reveal, reserved::is_reserved, store_changed},
+    names::{commit::last_reveal, confusable, label, notice, reserved::is_reserved, store_changed},
 };
 
 /// Errors: [`Reject::NameOutsideApex`], [`Reject::NameReserved`],
+///         [`Reject::LabelInvalid`], [`Reject::LabelMixesScripts`],
+///         [`Reject::NameConfusable`], [`Reject::LimitExceeded`],
 ///         [`Reject::CommitmentNotFound`], [`Reject::CommitmentTooYoung`],
 ///         [`Reject::CommitmentExpired`], [`Reject::NameTaken`],
 ///         [`Reject::DepositTooSmall`], [`Reject::InsufficientBalance`].
@@ -44,6 +46,8 @@ pub(crate) fn reveal(
     if execution.state.contains(&state_key::name(&action.name)) {
         return Err(Reject::NameTaken);
     }
+    confusable::check_new(execution, &action.name, sender.account)?;
+    let parameters = &execution.rules.parameters;
     let least = parameters
         .rent_per_period
         .checked_mul(parameters.min_rent_periods);
@@ -64,7 +68,7 @@ fn register(execution: &mut Execution<'_>, sender: &Sender, name: &DomainName, d
         .height
         .plus(execution.rules.parameters.rent_period);
     execution.state.mark(state_key::rent_due(rent_due, name));
-    let record = Name {
+    let mut record = Name {
         name: name.clone(),
         owner: sender.key,
         deposit,
@@ -72,25 +76,35 @@ fn register(execution: &mut Execution<'_>, sender: &Sender, name: &DomainName, d
         registered_at: execution.height,
         rent_due,
         changed_at: execution.height,
+        notice_due: None,
+        sale: None,
         records: Vec::new(),
+        keys: Vec::new(),
         endpoints: Vec::new(),
     };
+    notice::schedule(execution, &mut record);
+    confusable::enter(execution, name);
+    execution.state.delete(state_key::released(name));
     store_changed(execution, record);
 }
 
 /// A name is one label beneath an apex; an apex itself, and what speaks for
-/// the whole zone, is reserved.
+/// the whole zone, is reserved; the label follows the rules of labels.
 fn check_name(apexes: &[DomainName], name: &DomainName) -> Result<(), Reject> {
     if apexes.contains(name) {
         return Err(Reject::NameReserved);
     }
-    let label = apexes
+    let (apex, label) = apexes
         .iter()
-        .filter_map(|apex| name.prefix_under(apex))
-        .find(|label| !label.contains('.'))
+        .filter_map(|apex| Some((apex, name.prefix_under(apex)?)))
+        .find(|(_, label)| !label.contains('.'))
         .ok_or(Reject::NameOutsideApex)?;
     if is_reserved(label) {
         return Err(Reject::NameReserved);
     }
-    Ok(())
+    let right_to_left = apex.labels().any(|label| {
+        let shown = label::shown(label);
+        shown.is_ok_and(|shown| label::has_right_to_left(&shown))
+    });
+    label::check(label, right_to_left).map(|_| ())
 }

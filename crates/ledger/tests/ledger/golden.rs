@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "892b6456b2be69d90ab11824f0729182eda248168984b2fb9c52cfce51bb42a3"
+        "8ecfb5b2e9f39768c741ab9bdd8e1b0b40656d422612f2efa2955f48f18fd8b7"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "0b5eb62b7b8ac835273a56ab0d05e55e324a231d535dde1b35f0c2d9870b2880"
+        "2bc6c3efea90d873e73f6cd13f05e36917fa70e48aa6f7526cee9c261ce878ad"
     );
 }

@@ -255,7 +255,7 @@ pub const CASES: &[Case] = &[
         |world| {
             hello(world)?;
             let at = |number: usize| RecordSet {
-                owner: Some(name(&format!("a{number}"))),
+                owner: Some(name(&format!("a{number}")).into()),
                 ..address_set(1)
             };
             set(world, USER, (0..limits::MAX_RECORD_SETS).map(at).collect())?;
@@ -392,7 +392,7 @@ fn sets_are_kept_in_order_and_an_empty_one_removes() {
     let mut world = World::new();
     hello(&mut world).unwrap();
     let text = RecordSet {
-        owner: Some(name("a")),
+        owner: Some(name("a").into()),
         rtype: 16,
         ttl: 60,
         data: vec![b"\x01x".to_vec()],

@@ -19,7 +19,7 @@ struct Step {
 
 /// Kinds above the last named one take a contract's next step, so that about
 /// half of all steps bring some contract forward.
-const KINDS: u8 = 38;
+const KINDS: u8 = 52;
 
 fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
     let step = (0..KINDS, any::<u8>(), any::<u8>(), any::<u16>())
@@ -242,6 +242,8 @@ fn action(world: &World, step: Step) -> (u8, Action) {
                 }),
             )
         }
+        19..=22 => name_step(world, step),
+        23 | 24 => recovery_vote(world, step),
         _ if !contracts.is_empty() => next_step(world, contract, step),
         _ => (
             actor,
@@ -251,6 +253,145 @@ fn action(world: &World, step: Step) -> (u8, Action) {
             }),
         ),
     }
+}
+
+/// A step in a name's life that its deposit does not take: records, server
+/// keys, sales, bids, rotation, a like name, a data item.
+fn name_step(world: &World, step: Step) -> (u8, Action) {
+    let actors = [USER, PROVIDER, OTHER_PROVIDER, STRANGER];
+    let actor = actors[usize::from(step.a % 4)];
+    let text = if step.a < 200 {
+        "hello.internal"
+    } else {
+        "he11o.internal"
+    };
+    let name = name(text);
+    let record: Option<record::Name> = world.get(&state_key::name(&name));
+    let owner = record.as_ref().map_or(actor, |record| {
+        let owns = |actor: &&u8| key(**actor).public() == record.owner;
+        actors.iter().find(owns).copied().unwrap_or(actor)
+    });
+    let amount = Amount(u64::from(step.amount % 900));
+    match step.b % 16 {
+        0 => {
+            let sale = (!step.amount.is_multiple_of(5)).then_some(Sale {
+                price: amount,
+                buyer: step.amount.is_multiple_of(7).then(|| account(STRANGER)),
+                expires_at: world.height.plus(9),
+            });
+            (owner, Action::NameSell(NameSell { name, sale }))
+        }
+        1 | 2 => {
+            let sale = record.and_then(|record| record.sale);
+            let price = sale.map_or(amount, |sale| sale.price);
+            (actor, Action::NameBuy(NameBuy { name, price }))
+        }
+        3 | 4 => {
+            let expires_at = world.height.plus(u64::from(step.amount % 25));
+            let bid = NameBid {
+                name,
+                amount,
+                expires_at,
+            };
+            (actor, Action::NameBid(bid))
+        }
+        5 => (actor, Action::NameWithdrawBid(NameWithdrawBid { name })),
+        6 | 7 => {
+            let bid: Option<record::Bid> = world.get(&state_key::bid(&name, account(actor)));
+            let action = NameAcceptBid {
+                name,
+                bidder: account(actor),
+                amount: bid.map_or(amount, |bid| bid.amount),
+            };
+            (owner, Action::NameAcceptBid(action))
+        }
+        8 => (owner, rotation(world, name, record.as_ref(), actor)),
+        9 => (owner, Action::NameVeto(NameVeto { name })),
+        10 | 11 => (owner, addresses_of(step, name)),
+        12 => {
+            let owner_of = step
+                .amount
+                .is_multiple_of(2)
+                .then(|| "www".parse().unwrap());
+            let server = (!step.amount.is_multiple_of(3)).then(|| (key(9).public(), None));
+            let action = NameSecure {
+                name,
+                owner: owner_of,
+                server,
+            };
+            (owner, Action::NameSecure(action))
+        }
+        13 => {
+            let nonce = [7; 32];
+            let commitment = name_commitment(world.circle, account(actor), &name, &nonce);
+            let deposit = Amount(1000);
+            let recorded = world.state.contains_key(&state_key::commitment(commitment));
+            let action = if recorded {
+                Action::NameReveal(NameReveal {
+                    name,
+                    nonce,
+                    deposit,
+                })
+            } else {
+                Action::NameCommit(NameCommit { commitment })
+            };
+            (actor, action)
+        }
+        14 => {
+            let action = Notarise {
+                digest: Digest([(step.amount % 16) as u8; 32]),
+                size: 1,
+                encrypted: false,
+                media: String::new(),
+                note: String::new(),
+            };
+            (actor, Action::Notarise(action))
+        }
+        _ => {
+            let amount = Amount(2000);
+            (actor, Action::NameRenew(NameRenew { name, amount }))
+        }
+    }
+}
+
+fn rotation(world: &World, name: DomainName, record: Option<&record::Name>, to: u8) -> Action {
+    let none = key(9).public();
+    let (from, registered_at) = record.map_or((none, Height(0)), |record| {
+        (record.owner, record.registered_at)
+    });
+    let message = NameRotate::message(world.circle, &name, registered_at, &from);
+    Action::NameRotate(NameRotate {
+        name,
+        to: key(to).public(),
+        consent: key(to).sign(NameRotate::PURPOSE, &message).into(),
+    })
+}
+
+fn addresses_of(step: Step, name: DomainName) -> Action {
+    let owners = [None, Some("www"), Some("*"), Some("a.b")];
+    let owner = owners[usize::from(step.amount % 4)];
+    let count = step.amount / 4 % 3;
+    let data = (0..count)
+        .map(|last| vec![10, 0, 0, (last + step.amount / 16 % 2) as u8])
+        .collect();
+    let records = vec![RecordSet {
+        owner: owner.map(|owner| owner.parse().unwrap()),
+        rtype: 1,
+        ttl: 60,
+        data,
+    }];
+    Action::NameSet(NameSet { name, records })
+}
+
+/// A vote of a member, mostly one that has none yet, mostly for one key.
+fn recovery_vote(world: &World, step: Step) -> (u8, Action) {
+    let name = name("hello.internal");
+    let recovery: Option<record::Recovery> = world.get(&state_key::recovery(&name));
+    let votes = recovery.map_or(0, |recovery| recovery.votes.len());
+    let member = VALIDATORS[(votes + usize::from(step.a / 200)) % VALIDATORS.len()];
+    let to = if step.b < 240 { STRANGER } else { PROVIDER };
+    let to = key(to).public();
+    (member, Action::NameRecover(NameRecover { name, to }))
 }
 
 fn lock_of(step: Step) -> Action {
@@ -274,8 +415,11 @@ fn small_world() -> World {
         parameters.rent_per_period = Amount(500);
         parameters.min_rent_periods = 2;
         parameters.name_grace = 9;
+        parameters.name_notice = 3;
+        parameters.recovery_delay = 9;
+        parameters.max_bid_life = 20;
         parameters.reveal_within = 12;
-        parameters.heartbeat_limit = 12;
+        parameters.heartbeat_limit = 8;
         parameters.handshake_limit = 9;
         parameters.max_replacements = 1;
     })
@@ -284,6 +428,7 @@ fn small_world() -> World {
 /// A small world in which the user has a name, whose rent soon runs out.
 fn named_world() -> World {
     let mut world = small_world();
+    world.fund_members();
     world.register_name(USER, "hello.internal").unwrap();
     world
 }
@@ -309,7 +454,7 @@ fn the_sequences_reach_every_kind_of_event() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut reached = std::collections::BTreeSet::new();
-    for _ in 0..96 {
+    for _ in 0..128 {
         let blocks = steps().new_tree(&mut runner).unwrap().current();
         let mut world = named_world();
         for steps in blocks {
@@ -329,6 +474,16 @@ fn the_sequences_reach_every_kind_of_event() {
         "Unlocked",
         "NameChanged",
         "NameReleased",
+        "NameExpiring",
+        "NameSuspended",
+        "NameSaleChanged",
+        "NameSold",
+        "BidPlaced",
+        "BidReturned",
+        "RecoveryVoted",
+        "RecoveryEnded",
+        "NameRecovered",
+        "Notarised",
         "OfferChanged",
         "RequestPosted",
         "Matched",

@@ -23,7 +23,7 @@ pub const PROVIDER: u8 = 2;
 pub const OTHER_PROVIDER: u8 = 3;
 pub const STRANGER: u8 = 4;
 pub const AUTHORITY: u8 = 5;
-const VALIDATORS: [u8; 4] = [10, 11, 12, 13];
+pub const VALIDATORS: [u8; 4] = [10, 11, 12, 13];
 const ROOT: u8 = 20;
 
 /// The code that every test enclave claims to run.
@@ -238,6 +238,17 @@ impl World {
                 deposit: Amount(1000),
             }),
         )
+    }
+
+    /// Gives every member what some hundred fees take.
+    pub fn fund_members(&mut self) {
+        for member in VALIDATORS {
+            let transfer = Transfer {
+                to: account(member),
+                amount: Amount(100_000),
+            };
+            self.send(PROVIDER, Action::Transfer(transfer)).unwrap();
+        }
     }
 
     pub fn post_offer(&mut self, actor: u8, terms: OfferTerms) -> OfferId {

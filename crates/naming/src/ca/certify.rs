@@ -365,12 +365,10 @@ impl<L: Ledger + Post> Worker<'_, L> {
             .read(vec![state_key::request(contract.request)])
             .await?;
         let request: Option<record::Request> = decode(&reading, 0)?;
-        let Some((request, name)) =
-            request.and_then(|request| Some((request.clone(), request.terms.name?)))
-        else {
+        let Some(name) = request.and_then(|request| request.terms.name) else {
             return Ok(Due::Never);
         };
-        if !self.serves(contract.request, &request, &name).await? {
+        if !self.serves(contract.request, &name).await? {
             return Err(Withheld::NotOwned(name));
         }
         if !self.authority.covers(&name) {
@@ -391,22 +389,13 @@ impl<L: Ledger + Post> Worker<'_, L> {
         })
     }
 
-    /// Whether `name` is its user's and is at this request's service.
-    async fn serves(
-        &self,
-        id: RequestId,
-        request: &record::Request,
-        name: &DomainName,
-    ) -> Result<bool, LedgerError> {
-        let reading = self
-            .read(vec![state_key::name(name), state_key::serves(name)])
-            .await?;
-        let registered: Option<record::Name> = decode(&reading, 0)?;
-        let served: Option<RequestId> = decode(&reading, 1)?;
-        Ok(
-            registered.is_some_and(|registered| registered.owner == request.user_key)
-                && served == Some(id),
-        )
+    /// Whether `name` is at this request's service. Only its owner can put it
+    /// there, and it leaves with the owner; a rotation of the owner's key, after
+    /// which the request's key is another one, does not matter.
+    async fn serves(&self, id: RequestId, name: &DomainName) -> Result<bool, LedgerError> {
+        let reading = self.read(vec![state_key::serves(name)]).await?;
+        let served: Option<RequestId> = decode(&reading, 0)?;
+        Ok(served == Some(id))
     }
 
     async fn read(&self, keys: Vec<Vec<u8>>) -> Result<ledger::Reading, LedgerError> {

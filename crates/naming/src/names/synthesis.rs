@@ -25,7 +25,7 @@ use domain::{
 };
 use tracing::warn;
 use wire::{
-    DomainName, RecordSet,
+    DomainName, RecordSet, RelativeName,
     record::{Name, NameEndpoint, NameStatus},
 };
 
@@ -204,11 +204,11 @@ fn service_key(port: u16, protocol: &[u8]) -> Vec<u8> {
 
 /// An owner relative to `name` as a key of [`Domain`]; none if the two make
 /// no name.
-fn owner_key(name: &DomainName, owner: Option<&DomainName>) -> Option<Vec<u8>> {
+fn owner_key(name: &DomainName, owner: Option<&RelativeName>) -> Option<Vec<u8>> {
     let Some(owner) = owner else {
         return Some(Vec::new());
     };
-    if owner.as_str().len() + 1 + name.as_str().len() > wire::MAX_NAME_BYTES {
+    if !owner.fits_beneath(name) {
         return None;
     }
     let mut key = Vec::with_capacity(owner.as_str().len() + 1);

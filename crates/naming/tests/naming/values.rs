@@ -52,7 +52,10 @@ pub fn name(text: &str) -> Name {
         registered_at: Height(0),
         rent_due: Height(1_000),
         changed_at: Height(0),
+        notice_due: None,
+        sale: None,
         records: Vec::new(),
+        keys: Vec::new(),
         endpoints: Vec::new(),
     }
 }
@@ -73,7 +76,7 @@ pub fn endpoint(contract: u8, addresses: &[&str], port: u16, tls_key: u8) -> Nam
 
 pub fn set(owner: Option<&str>, rtype: u16, ttl: u32, data: &[&[u8]]) -> RecordSet {
     RecordSet {
-        owner: owner.map(name_of),
+        owner: owner.map(|owner| owner.parse().unwrap()),
         rtype,
         ttl,
         data: data.iter().map(|octets| octets.to_vec()).collect(),

@@ -7,7 +7,10 @@
 mod enclaves;
 mod locks;
 mod market;
+mod name_key;
+mod name_sale;
 mod names;
+mod notary;
 mod zones;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -21,10 +24,13 @@ pub use market::{
     PayloadKind, PayloadReference, PostOffer, PostOutcome, PostRequest, RequestTerms, Resources,
     ServiceEndpoint, WithdrawOffer,
 };
+pub use name_key::{NameRecover, NameRotate, NameVeto};
+pub use name_sale::{NameAcceptBid, NameBid, NameBuy, NameSell, NameWithdrawBid, Sale};
 pub use names::{
-    NameCancel, NameCommit, NameRenew, NameReveal, NameSet, NameTransfer, RecordSet,
-    name_commitment,
+    NameCancel, NameCommit, NameRenew, NameReveal, NameSecure, NameSet, NameTransfer, RecordSet,
+    ServerKey, name_commitment,
 };
+pub use notary::Notarise;
 pub use zones::{KEY_SIGNING_FLAGS, SetZone, ZONE_SIGNING_FLAGS, ZoneKey, ZoneServer};
 
 use crate::{AccountId, Amount};
@@ -63,6 +69,27 @@ pub enum Action {
     NameCancel(NameCancel) = 0x14,
     /// Names: hand the name to another key.
     NameTransfer(NameTransfer) = 0x15,
+    /// Names: set or remove the key of one server of a name.
+    NameSecure(NameSecure) = 0x16,
+    /// Names: put a name up for sale at a price, or take it back.
+    NameSell(NameSell) = 0x17,
+    /// Names: buy a name that is for sale.
+    NameBuy(NameBuy) = 0x18,
+    /// Names: bid for a name, with the amount in escrow.
+    NameBid(NameBid) = 0x19,
+    /// Names: take a bid back.
+    NameWithdrawBid(NameWithdrawBid) = 0x1a,
+    /// Names: accept a bid.
+    NameAcceptBid(NameAcceptBid) = 0x1b,
+    /// Names: change a name's primary key and nothing else.
+    NameRotate(NameRotate) = 0x1c,
+    /// Names: a member's vote to recover a name whose key is lost.
+    NameRecover(NameRecover) = 0x1d,
+    /// Names: end a recovery.
+    NameVeto(NameVeto) = 0x1e,
+
+    /// Notary: record the digest of a data item.
+    Notarise(Notarise) = 0x50,
 
     /// Market: offer capacity.
     PostOffer(PostOffer) = 0x20,
@@ -109,6 +136,16 @@ impl Action {
             Self::NameRenew(_) => "name_renew",
             Self::NameCancel(_) => "name_cancel",
             Self::NameTransfer(_) => "name_transfer",
+            Self::NameSecure(_) => "name_secure",
+            Self::NameSell(_) => "name_sell",
+            Self::NameBuy(_) => "name_buy",
+            Self::NameBid(_) => "name_bid",
+            Self::NameWithdrawBid(_) => "name_withdraw_bid",
+            Self::NameAcceptBid(_) => "name_accept_bid",
+            Self::NameRotate(_) => "name_rotate",
+            Self::NameRecover(_) => "name_recover",
+            Self::NameVeto(_) => "name_veto",
+            Self::Notarise(_) => "notarise",
             Self::PostOffer(_) => "post_offer",
             Self::WithdrawOffer(_) => "withdraw_offer",
             Self::PostRequest(_) => "post_request",

@@ -1,9 +1,11 @@
-//! Actions on names: commit, reveal, set, renew, cancel, transfer (seed 002).
+//! Actions on names: commit, reveal, records, server keys, renewal, cancellation
+//! and transfer (seed 002). Those on sales and on lost keys are in files of
+//! their own.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Amount, CircleId, Digest, DomainName, PublicKey};
+use crate::{AccountId, Amount, CircleId, Digest, DomainName, PublicKey, RelativeName};
 
 /// Commits to a name that only the committer knows.
 ///
@@ -44,7 +46,7 @@ pub struct NameReveal {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct RecordSet {
     /// The owner relative to the registered name; none for the name itself.
-    pub owner: Option<DomainName>,
+    pub owner: Option<RelativeName>,
     /// The RR type's number (IANA).
     pub rtype: u16,
     /// Time to live, in seconds.
@@ -61,6 +63,31 @@ pub struct NameSet {
     pub name: DomainName,
     /// The sets to replace.
     pub records: Vec<RecordSet>,
+}
+
+/// The key of a server: one that answers at a name, or the name server to
+/// which a subdomain is delegated (seed 002: the domain public key and the
+/// certificate of the domain security transaction).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ServerKey {
+    /// The name relative to the registered name; none for the name itself.
+    pub owner: Option<RelativeName>,
+    /// The server's public key, which peers authenticate it by.
+    pub key: PublicKey,
+    /// SHA-256 of its certificate, DER, if it has one.
+    pub certificate: Option<Digest>,
+}
+
+/// Sets or removes the key of one server of a name (seed 002: the domain
+/// security transaction; its addresses are RRsets, set in the same transaction).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameSecure {
+    /// The registered name; the sender's key owns it.
+    pub name: DomainName,
+    /// The name relative to the registered name; none for the name itself.
+    pub owner: Option<RelativeName>,
+    /// The server's key and the digest of its certificate; none removes it.
+    pub server: Option<(PublicKey, Option<Digest>)>,
 }
 
 /// Adds to a name's deposit. Anyone may pay.

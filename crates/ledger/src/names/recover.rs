@@ -1,0 +1,172 @@
+//! Recovers a name whose owner lost its key: the members vote, a public delay
+//! passes in which the owner can veto, and the name has a new key.
+//!
+//! Members are the accounts of [`wire::record::Rules::validators`]; only votes
+//! of present members count, when the votes are cast and again when the
+//! decision takes effect.
+
+use wire::{
+    DomainName, Event, NameRecover, NameVeto, PublicKey, Reject,
+    record::{Name, Recovery, RecoveryVote},
+    state_key,
+};
+
+use crate::{
+    execution::{Execution, Sender},
+    names::{find, handover::hand_over, owned},
+};
+
+/// Recoveries that one block settles at most; the rest follow in the next.
+const SETTLED_PER_BLOCK: usize = 64;
+
+/// Casts or moves the sender's vote. Once more than two thirds of the members
+/// want one key, the delay begins; once they no longer do, it ends.
+///
+/// Errors: [`Reject::NotMember`], [`Reject::NameNotFound`],
+///         [`Reject::ConsentInvalid`] for the key that owns the name.
+pub(crate) fn recover(
+    execution: &mut Execution<'_>,
+    sender: &Sender,
+    action: &NameRecover,
+) -> Result<(), Reject> {
+    if !execution.rules.validators.contains(&sender.account) {
+        return Err(Reject::NotMember);
+    }
+    let record = find(execution, &action.name)?;
+    if action.to == record.owner {
+        return Err(Reject::ConsentInvalid);
+    }
+    let due = execution
+        .height
+        .plus(execution.rules.parameters.recovery_delay);
+    let former = pending(execution, &action.name);
+    if let Some(former) = &former {
+        let key = state_key::recovery_due(former.due, &action.name);
+        execution.state.delete(key);
+    }
+    let mut recovery = former.unwrap_or_else(|| Recovery {
+        opened_at: execution.height,
+        votes: Vec::new(),
+        decided: None,
+        due,
+    });
+    let vote = RecoveryVote {
+        member: sender.account,
+        to: action.to,
+    };
+    match recovery
+        .votes
+        .binary_search_by_key(&sender.account, |vote| vote.member)
+    {
+        Ok(at) => recovery.votes[at] = vote,
+        Err(at) => recovery.votes.insert(at, vote),
+    }
+    let decided = decision(execution, &recovery);
+    if decided != recovery.decided {
+        recovery.decided = decided;
+        recovery.due = due;
+    }
+    execution
+        .state
+        .mark(state_key::recovery_due(recovery.due, &action.name));
+    execution
+        .state
+        .put(state_key::recovery(&action.name), &recovery);
+    execution.emit(Event::RecoveryVoted {
+        name: action.name.clone(),
+        member: sender.account,
+        due: recovery.due,
+        decided: recovery.decided.is_some(),
+    });
+    Ok(())
+}
+
+/// Ends a recovery at once, decided or not.
+///
+/// Errors: [`Reject::NameNotFound`], [`Reject::NotOwner`],
+///         [`Reject::RecoveryNotFound`].
+pub(crate) fn veto(
+    execution: &mut Execution<'_>,
+    sender: &Sender,
+    action: &NameVeto,
+) -> Result<(), Reject> {
+    owned(execution, &action.name, sender.key)?;
+    if !strike(execution, &action.name) {
+        return Err(Reject::RecoveryNotFound);
+    }
+    execution.emit(Event::RecoveryEnded {
+        name: action.name.clone(),
+        vetoed: true,
+    });
+    Ok(())
+}
+
+/// Carries out decisions whose delay is over, and forgets votes that decided
+/// nothing in time.
+pub(crate) fn settle_recoveries(execution: &mut Execution<'_>) {
+    for (due, text) in execution.due(state_key::RECOVERIES_DUE, SETTLED_PER_BLOCK) {
+        let Some(name) = super::parse(&text) else {
+            continue;
+        };
+        execution.state.delete(state_key::recovery_due(due, &name));
+        settle(execution, &name);
+    }
+}
+
+fn settle(execution: &mut Execution<'_>, name: &DomainName) {
+    let Some(recovery) = pending(execution, name) else {
+        return;
+    };
+    strike(execution, name);
+    let decided = recovery
+        .decided
+        .filter(|_| decision(execution, &recovery) == recovery.decided);
+    let record: Option<Name> = execution.state.get(&state_key::name(name));
+    match (decided, record) {
+        (Some(to), Some(record)) => {
+            execution.emit(Event::NameRecovered {
+                name: name.clone(),
+                from: record.owner.account(),
+                to: to.account(),
+            });
+            hand_over(execution, record, to);
+        }
+        _ => execution.emit(Event::RecoveryEnded {
+            name: name.clone(),
+            vetoed: false,
+        }),
+    }
+}
+
+/// The key that more than two thirds of the present members want.
+fn decision(execution: &Execution<'_>, recovery: &Recovery) -> Option<PublicKey> {
+    let members = &execution.rules.validators;
+    let votes_for = |to: PublicKey| {
+        recovery
+            .votes
+            .iter()
+            .filter(|vote| vote.to == to && members.contains(&vote.member))
+            .count()
+    };
+    recovery
+        .votes
+        .iter()
+        .map(|vote| vote.to)
+        .find(|to| votes_for(*to) * 3 > members.len() * 2)
+}
+
+fn pending(execution: &Execution<'_>, name: &DomainName) -> Option<Recovery> {
+    execution.state.get(&state_key::recovery(name))
+}
+
+/// Deletes what is pending, if anything is; says whether it was.
+pub(super) fn strike(execution: &mut Execution<'_>, name: &DomainName) -> bool {
+    let Some(recovery) = pending(execution, name) else {
+        return false;
+    };
+    execution.state.delete(state_key::recovery(name));
+    execution
+        .state
+        .delete(state_key::recovery_due(recovery.due, name));
+    true
+}
