@@ -23,7 +23,7 @@ use crate::{error::ClientError, keyfile::UnlockedKey, ledger::Client};
 
 /// Blocks for which a transaction may wait to be applied: seconds at full
 /// speed, a few minutes in a quiet circle.
-const EXPIRY_BLOCKS: u64 = 600;
+pub(crate) const EXPIRY_BLOCKS: u64 = 600;
 
 /// Sends of one transaction with another sequence: each try means that another
 /// machine with the same key was faster.

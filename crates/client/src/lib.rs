@@ -11,12 +11,15 @@ mod error;
 mod events;
 pub mod keyfile;
 mod ledger;
+pub mod names;
+pub mod notary;
 pub mod payload;
 mod protected;
 pub mod run;
 mod sealed_file;
 pub mod storage;
 mod transport;
+pub mod unsigned;
 pub mod wallet;
 
 pub use age::secrecy::SecretString;

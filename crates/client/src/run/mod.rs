@@ -24,6 +24,7 @@ pub use evidence::{Appraised, EvidenceRefused, appraise};
 pub use follow::{Followed, Until};
 pub use lock::RequestLock;
 pub use logs::{LogCursor, LogPage, SealedPage, SealedRecord};
+pub use name::Registration;
 pub use replicas::{ReplicaView, RequestView};
 pub use results::JobResult;
 pub use submit::{RunSpec, Submitted};

@@ -8,7 +8,10 @@ use wire::{
 
 use super::{Observer, RunError, Step, StepKind, User};
 use crate::{
-    account::AccountError, error::ClientError, ledger::decode, protected::fill_random,
+    account::{AccountError, Sent},
+    error::ClientError,
+    ledger::decode,
+    protected::fill_random,
     wallet::NameSecret,
 };
 
@@ -20,6 +23,19 @@ pub(super) enum NameClaim {
     /// It was committed to: reveal it from this height on.
     Reveal { reveal: NameReveal, from: Height },
 }
+
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// The name was registered just now.
+    Registered,
+    /// It was this user's before; nothing was sent along.
+    AlreadyOwned,
+}
+
+/// Times that a registration looks at the ledger anew: once for what an
+/// earlier run left there, once for a commitment that grew too old.
+const MAX_REGISTRATIONS: usize = 3;
 
 impl User {
     /// Makes sure that `name` is this user's or will be with the reveal returned.
@@ -37,6 +53,8 @@ impl User {
             if registered.owner != self.account.public() {
                 return Err(RunError::NameTaken(name.clone()));
             }
+            // An earlier run may have been broken off after its reveal.
+            self.wallet.remove_name(name)?;
             return match registered.status {
                 NameStatus::Active => Ok(NameClaim::Owned),
                 NameStatus::Suspended { .. } => Err(RunError::NameSuspended(name.clone())),
@@ -116,32 +134,80 @@ impl User {
         name: &DomainName,
         deposit: Option<Amount>,
         observer: &Observer,
-    ) -> Result<(), RunError> {
-        let claim = self.claim_name(name, deposit, observer).await?;
-        if let NameClaim::Reveal { reveal, from } = claim {
-            self.wait_for_height(before(from)).await?;
-            let deposit = reveal.deposit;
-            let sent = loop {
-                let action = Action::NameReveal(reveal.clone());
-                match self.account.send(vec![action]).await {
-                    Ok(sent) => break sent,
-                    Err(error) => self.after_early_reveal(error).await?,
-                }
+    ) -> Result<Registration, RunError> {
+        self.register_name_with(name, deposit, Vec::new(), observer)
+            .await
+    }
+
+    /// As [`User::register_name`]; `along` is applied with the registration or
+    /// not at all: records, and the server's key and certificate.
+    ///
+    /// It may be broken off at any point and called again: the commitment's
+    /// secret is on disk before the commitment is sent, and whatever reached
+    /// the ledger is found there.
+    ///
+    /// Errors: as there, and the circle's refusal of `along`.
+    pub async fn register_name_with(
+        &self,
+        name: &DomainName,
+        deposit: Option<Amount>,
+        along: Vec<Action>,
+        observer: &Observer,
+    ) -> Result<Registration, RunError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let claim = self.claim_name(name, deposit, observer).await?;
+            let NameClaim::Reveal { reveal, from } = claim else {
+                return Ok(Registration::AlreadyOwned);
             };
-            self.wallet.remove_name(name)?;
-            observer(Step {
-                kind: StepKind::NameRegistered {
-                    name: name.clone(),
-                    deposit,
-                },
-                request: None,
-                contract: None,
-                replica: None,
-                transaction: Some(sent.transaction),
-                height: Some(sent.receipt.height),
-            });
+            self.wait_for_height(before(from)).await?;
+            match self.reveal(&reveal, &along).await {
+                Ok(sent) => {
+                    self.wallet.remove_name(name)?;
+                    observer(Step {
+                        kind: StepKind::NameRegistered {
+                            name: name.clone(),
+                            deposit: reveal.deposit,
+                        },
+                        request: None,
+                        contract: None,
+                        replica: None,
+                        transaction: Some(sent.transaction),
+                        height: Some(sent.receipt.height),
+                    });
+                    return Ok(Registration::Registered);
+                }
+                // A reveal of an earlier run was on its way and came first, or
+                // the commitment grew too old meanwhile: look again.
+                Err(error)
+                    if attempt < MAX_REGISTRATIONS
+                        && matches!(
+                            error.reject(),
+                            Some(
+                                Reject::NameTaken
+                                    | Reject::CommitmentNotFound
+                                    | Reject::CommitmentExpired
+                            )
+                        ) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(())
+    }
+
+    /// Reveals, as often as it is too early.
+    async fn reveal(&self, reveal: &NameReveal, along: &[Action]) -> Result<Sent, AccountError> {
+        let mut actions = vec![Action::NameReveal(reveal.clone())];
+        actions.extend_from_slice(along);
+        loop {
+            match self.account.send(actions.clone()).await {
+                Err(error) if error.reject() == Some(Reject::CommitmentTooYoung) => {
+                    let next = self.client().seen().plus(1);
+                    self.wait_for_height(next).await?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Waits for another block if the reveal came too early.
@@ -152,11 +218,11 @@ impl User {
             return Err(error.into());
         }
         let next = self.client().seen().plus(1);
-        self.wait_for_height(next).await
+        Ok(self.wait_for_height(next).await?)
     }
 
     /// Waits until the circle has made block `height`.
-    pub(super) async fn wait_for_height(&self, height: Height) -> Result<(), RunError> {
+    pub(super) async fn wait_for_height(&self, height: Height) -> Result<(), ClientError> {
         let from = self.client().seen();
         if from >= height {
             return Ok(());
