@@ -88,9 +88,14 @@ pub enum Command {
     Lock(commands::lock::Lock),
     /// Spend a lock.
     Unlock(commands::unlock::Unlock),
-    /// Names: register, show, set, renew, cancel, transfer.
+    /// Names: register, show, set, secure, delegate, renew, sell, buy, rotate and more.
     #[command(subcommand)]
-    Name(commands::name::Name),
+    Name(Box<commands::name::Name>),
+    /// Record that a file existed and that your key vouches for it; or check one.
+    Notarise(commands::notarise::Notarise),
+    /// Transactions of keys held elsewhere: a TPM, a smart card, a passkey.
+    #[command(subcommand)]
+    Transaction(commands::transaction::Signing),
     /// Offers of providers.
     #[command(subcommand)]
     Offer(commands::offer::Offer),

@@ -185,6 +185,10 @@ pub struct Genesis {
     pub parameters: Parameters,
 }
 
+/// Top-level names that resolvers answer by themselves or never ask for:
+/// RFC 6761, 6762 (local), 7686 (onion), 9476 (alt); of `arpa` (RFC 8375, 9462) all.
+const SPECIAL_USE: &[&str] = &["alt", "arpa", "invalid", "local", "localhost", "onion"];
+
 /// Why a genesis cannot found a circle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
@@ -194,9 +198,14 @@ pub enum GenesisError {
     /// No validator, or a validator listed twice.
     #[error("a circle has at least one validator, each once")]
     Validators,
-    /// No apex.
-    #[error("a circle has at least one apex")]
+    /// No apex, or one listed twice.
+    #[error("a circle has at least one apex, each once")]
     Apexes,
+    /// An apex that resolvers keep from the domain name system, or a country's.
+    #[error(
+        "{0} cannot be an apex: it ends in a name for special use (RFC 6761), or is a country's          code; internal, test, or a domain that is delegated to you can"
+    )]
+    ApexReserved(DomainName),
     /// A balance is zero, listed twice, out of order, or the sum is 2^63 or more.
     #[error("accounts are listed once, ascending, not empty, and sum to less than 2^63")]
     Accounts,
@@ -246,9 +255,7 @@ impl Genesis {
         if keys.is_empty() || keys.len() != self.validators.len() {
             return Err(GenesisError::Validators);
         }
-        if self.apexes.is_empty() {
-            return Err(GenesisError::Apexes);
-        }
+        self.check_apexes()?;
         self.check_accounts()?;
         let admits_development = !self.development_roots.is_empty()
             || self
@@ -262,6 +269,22 @@ impl Genesis {
             return Err(GenesisError::EvidencePolicy);
         }
         self.parameters.check()
+    }
+
+    fn check_apexes(&self) -> Result<(), GenesisError> {
+        let repeated = |(at, apex): (usize, &DomainName)| self.apexes[..at].contains(apex);
+        if self.apexes.is_empty() || self.apexes.iter().enumerate().any(repeated) {
+            return Err(GenesisError::Apexes);
+        }
+        let reserved = self.apexes.iter().find(|apex| {
+            let last = apex.labels().next_back().unwrap_or_default();
+            // Two letters alone are a country's code (RFC 1591).
+            SPECIAL_USE.contains(&last) || apex.as_str().len() == 2
+        });
+        match reserved {
+            Some(apex) => Err(GenesisError::ApexReserved(apex.clone())),
+            None => Ok(()),
+        }
     }
 
     fn check_accounts(&self) -> Result<(), GenesisError> {

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod lock;
 pub mod logs;
 pub mod name;
+pub mod notarise;
 pub mod offer;
 pub mod operate;
 pub mod proof;
@@ -18,6 +19,7 @@ pub mod run;
 mod sent;
 pub mod status;
 pub mod supervise;
+pub mod transaction;
 pub mod unlock;
 pub mod up;
 
@@ -44,7 +46,9 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Account(account) => account::execute(session, account),
         Command::Lock(lock) => lock::execute(session, &lock),
         Command::Unlock(unlock) => unlock::execute(session, &unlock),
-        Command::Name(name) => name::execute(session, name),
+        Command::Name(name) => name::execute(session, *name),
+        Command::Notarise(notarise) => notarise::execute(session, &notarise),
+        Command::Transaction(signing) => transaction::execute(session, &signing),
         Command::Offer(offer) => offer::execute(session, offer),
         Command::Proof(proof) => proof::execute(session, proof),
         Command::Keys(keys) => keys::execute(session, keys),

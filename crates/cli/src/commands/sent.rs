@@ -27,6 +27,17 @@ impl SentReport {
         Self::send_making(session, action, what, |_| None)
     }
 
+    /// As [`SentReport::send`], of several actions: all of them or none.
+    ///
+    /// Errors: as there.
+    pub fn send_all(
+        session: &Session,
+        actions: Vec<Action>,
+        what: &'static str,
+    ) -> anyhow::Result<Status> {
+        Self::send_list(session, actions, what, |_| None)
+    }
+
     /// As [`SentReport::send`]; `made` names what the transaction made.
     ///
     /// Errors: as there.
@@ -36,11 +47,20 @@ impl SentReport {
         what: &'static str,
         made: impl FnOnce(TransactionId) -> Option<String>,
     ) -> anyhow::Result<Status> {
+        Self::send_list(session, vec![action], what, made)
+    }
+
+    fn send_list(
+        session: &Session,
+        actions: Vec<Action>,
+        what: &'static str,
+        made: impl FnOnce(TransactionId) -> Option<String>,
+    ) -> anyhow::Result<Status> {
         let account = user::account(session)?;
-        let name = action.name();
+        let names: Vec<_> = actions.iter().map(Action::name).collect();
         let sent: Sent = super::runtime()?
-            .block_on(account.send(vec![action]))
-            .with_context(|| format!("send {name}"))?;
+            .block_on(account.send(actions))
+            .with_context(|| format!("send {}", names.join("+")))?;
         let report = Self {
             what,
             transaction: sent.transaction,

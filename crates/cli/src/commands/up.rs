@@ -56,6 +56,10 @@ pub struct Up {
     /// Enclave program of a new circle; the one beside this program if not given.
     #[arg(long, value_name = "FILE")]
     enclave: Option<PathBuf>,
+    /// An apex of a new circle, beneath which names are registered: internal, or a domain
+    /// that is delegated to you; may be given often.
+    #[arg(long, value_name = "APEX", value_parser = crate::typed_name::parse)]
+    apex: Vec<wire::DomainName>,
     /// Stay in the foreground: the circle ends with this command.
     #[arg(long)]
     foreground: bool,
@@ -94,6 +98,7 @@ fn circle(session: &Session, up: &Up) -> anyhow::Result<(CircleFile, Embedded)> 
             validators: up.validators.unwrap_or(founding::DEFAULT_VALIDATORS),
             providers: up.providers.unwrap_or(founding::DEFAULT_PROVIDERS),
             enclave: founding::enclave::find(up.enclave.as_deref())?,
+            apexes: up.apex.clone(),
         };
         founding::found(session, &plan)?;
     }

@@ -20,8 +20,8 @@ use std::{
 
 use anyhow::Context as _;
 use wire::{
-    AccountId, Amount, CircleKey, CircleKind, EvidenceKind, Genesis, Parameters, PublicKey,
-    ReferenceValue, SigningKey, Validator,
+    AccountId, Amount, CircleKey, CircleKind, DomainName, EvidenceKind, Genesis, Parameters,
+    PublicKey, ReferenceValue, SigningKey, Validator,
 };
 
 use crate::{
@@ -61,6 +61,8 @@ pub struct Plan {
     pub providers: u16,
     /// The enclave program to admit.
     pub enclave: PathBuf,
+    /// Apexes beneath which names are registered; `internal` if there is none.
+    pub apexes: Vec<DomainName>,
 }
 
 /// The user's key file in an embedded circle.
@@ -151,7 +153,11 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     }
 
     let agents = Agents { authority, signer };
-    let genesis = genesis(dealt, root.public(), agents, accounts, measurement)?;
+    let apexes = match plan.apexes.as_slice() {
+        [] => vec![APEX.parse().context("the apex")?],
+        given => given.to_vec(),
+    };
+    let genesis = genesis(dealt, root.public(), agents, accounts, apexes, measurement)?;
     write_file(
         &state.genesis(),
         &serde_json::to_vec_pretty(&genesis)?,
@@ -165,7 +171,7 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         nodes: (0..plan.validators)
             .map(|index| format!("http://{}", ports.api(index)))
             .collect(),
-        apex: APEX.parse().expect("the apex is a name"),
+        apex: genesis.apexes.first().context("the genesis' apex")?.clone(),
         names: ports.names(),
         embedded: Some(Embedded {
             base_port: plan.base_port,
@@ -230,6 +236,7 @@ fn genesis(
     root: PublicKey,
     agents: Agents,
     mut accounts: Vec<(AccountId, Amount)>,
+    apexes: Vec<DomainName>,
     measurement: wire::Measurement,
 ) -> anyhow::Result<Genesis> {
     accounts.sort_unstable();
@@ -243,7 +250,7 @@ fn genesis(
         sharing: dealt.sharing,
         validators: dealt.validators,
         accounts,
-        apexes: vec![APEX.parse().expect("the apex is a name")],
+        apexes,
         certificate_authorities: vec![agents.authority],
         zone_signers: vec![agents.signer],
         development_roots: vec![root],

@@ -30,8 +30,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 use wire::{
-    Amount, CheckedTransaction, CircleId, CircleKey, CircleKind, Digest, Genesis, Header, Height,
-    Parameters, Receipt, Reject, SigningKey, TransactionId, TransactionResult, Validator,
+    AccountId, Amount, CheckedTransaction, CircleId, CircleKey, CircleKind, Digest, Genesis,
+    Header, Height, Parameters, Receipt, Reject, SigningKey, TransactionId, TransactionResult,
+    Validator,
     record::{self, CircleRecord},
     state_key,
 };
@@ -94,6 +95,18 @@ pub struct Ledger {
     pub receipts: BTreeMap<TransactionId, Receipt>,
     pub applied: Vec<CheckedTransaction>,
     waiting: Vec<CheckedTransaction>,
+    /// Whether transactions are applied by the real state machine, a block
+    /// each; else they only use their sequences.
+    real: bool,
+}
+
+/// When the node stops answering, for a client that is broken off there.
+#[derive(Default)]
+struct Stop {
+    /// Calls that are answered until then, and whether the next one is still
+    /// carried out; none for never.
+    at: Mutex<Option<(u32, bool)>>,
+    reached: tokio::sync::Notify,
 }
 
 /// One node; several may share a ledger.
@@ -102,6 +115,7 @@ pub struct Node {
     pub circle: Arc<Circle>,
     pub ledger: Arc<Mutex<Ledger>>,
     pub mischief: Arc<Mutex<Mischief>>,
+    stop: Arc<Stop>,
     tip: watch::Sender<u64>,
     pub address: SocketAddr,
 }
@@ -114,6 +128,11 @@ pub fn now_ms() -> u64 {
 }
 
 pub fn circle() -> Arc<Circle> {
+    circle_with(Vec::new())
+}
+
+/// A circle whose genesis gives out `accounts`.
+pub fn circle_with(accounts: Vec<(AccountId, Amount)>) -> Arc<Circle> {
     let secret = SecretKey::key_gen(&[5; 32], &[]).unwrap();
     let key = CircleKey(secret.sk_to_pk().compress());
     let genesis = Genesis {
@@ -127,7 +146,7 @@ pub fn circle() -> Arc<Circle> {
             key: SigningKey::ed25519([1; 32]).public(),
             name: "one".to_owned(),
         }],
-        accounts: Vec::new(),
+        accounts,
         apexes: vec!["internal".parse().unwrap()],
         certificate_authorities: Vec::new(),
         zone_signers: Vec::new(),
@@ -157,6 +176,7 @@ impl Node {
             receipts: BTreeMap::new(),
             applied: Vec::new(),
             waiting: Vec::new(),
+            real: false,
         };
         Self::over(
             circle,
@@ -164,6 +184,49 @@ impl Node {
             watch::Sender::new(height),
         )
         .await
+    }
+
+    /// A node whose ledger is the real state machine, at its genesis.
+    pub async fn real(circle: &Arc<Circle>) -> Self {
+        let node = Self::start(circle, 0).await;
+        {
+            let mut ledger = node.ledger.lock().unwrap();
+            ledger.entries.clear();
+            let genesis = ledger::genesis(&circle.genesis).unwrap();
+            ledger::write(&mut ledger.entries, genesis);
+            ledger.real = true;
+        }
+        node
+    }
+
+    /// Answers `calls` calls and then no more; the next one is still carried
+    /// out if `carried_out`.
+    pub fn stop_after(&self, calls: u32, carried_out: bool) {
+        *self.stop.at.lock().unwrap() = Some((calls, carried_out));
+    }
+
+    /// Returns once a call came that is not answered.
+    pub async fn stopped(&self) {
+        self.stop.reached.notified().await;
+    }
+
+    /// Answers again.
+    pub fn go_on(&self) {
+        *self.stop.at.lock().unwrap() = None;
+    }
+
+    /// The proof of an entry, encoded.
+    pub fn proof(&self, key: &[u8]) -> Vec<u8> {
+        let ledger = self.ledger.lock().unwrap();
+        let keys = [key.to_vec()];
+        prove(
+            &self.circle,
+            &ledger.entries,
+            &keys,
+            ledger.height,
+            now_ms(),
+        )[0]
+        .encode()
     }
 
     /// Another node of the same ledger.
@@ -181,6 +244,7 @@ impl Node {
             circle: circle.clone(),
             ledger,
             mischief: Arc::default(),
+            stop: Arc::default(),
             tip,
             address: listener.local_addr().unwrap(),
         };
@@ -190,6 +254,7 @@ impl Node {
             .route("/v1/transactions", post(submit))
             .route("/v1/transactions/{id}", get(receipt))
             .route("/v1/events", get(events))
+            .layer(axum::middleware::from_fn_with_state(node.clone(), stops))
             .with_state(node.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         node
@@ -277,6 +342,33 @@ fn prove(
             path: path(key),
         })
         .collect()
+}
+
+/// Stops answering when it is time to.
+async fn stops(
+    State(node): State<Node>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let stop = {
+        let mut at = node.stop.at.lock().unwrap();
+        match &mut *at {
+            None => None,
+            Some((0, carried_out)) => Some(*carried_out),
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+        }
+    };
+    let Some(carried_out) = stop else {
+        return next.run(request).await;
+    };
+    if carried_out {
+        next.run(request).await;
+    }
+    node.stop.reached.notify_one();
+    std::future::pending().await
 }
 
 fn refuse(status: StatusCode, code: &str, reject: Option<Reject>) -> Response {
@@ -410,6 +502,22 @@ impl Ledger {
             .unwrap_or_default()
     }
 
+    /// A block of one transaction, by the real state machine.
+    fn apply_really(&mut self, checked: CheckedTransaction) {
+        let block = ledger::BlockContext {
+            height: Height(self.height + 1),
+            time_ms: self.height + 1,
+            parent: Digest::default(),
+        };
+        let applied = ledger::apply(&self.entries, &block, std::slice::from_ref(&checked));
+        ledger::write(&mut self.entries, applied.changes);
+        ledger::audit(&self.entries).unwrap();
+        self.height += 1;
+        self.receipts
+            .insert(checked.id(), applied.receipts[0].clone());
+        self.applied.push(checked);
+    }
+
     fn apply_waiting(&mut self) {
         loop {
             let position = self
@@ -418,6 +526,10 @@ impl Ledger {
                 .position(|one| one.transaction().sequence == self.account(one).sequence);
             let Some(position) = position else { return };
             let checked = self.waiting.remove(position);
+            if self.real {
+                self.apply_really(checked);
+                continue;
+            }
             let mut account = self.account(&checked);
             account.sequence += 1;
             self.height += 1;

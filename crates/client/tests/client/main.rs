@@ -3,6 +3,7 @@
 
 mod events;
 mod fake_node;
+mod names;
 mod reads;
 mod storage;
 mod transactions;

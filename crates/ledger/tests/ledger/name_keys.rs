@@ -321,3 +321,85 @@ fn server_keys_are_kept_in_order_and_can_be_replaced_and_removed() {
     secure(&mut world, USER, None, None).unwrap();
     assert_eq!(world.name(HELLO).keys.len(), 1);
 }
+
+/// A passkey as a browser lets it sign: over authenticator data and client data.
+fn by_passkey(
+    world: &World,
+    secret: &p256::ecdsa::SigningKey,
+    action: Action,
+) -> CheckedTransaction {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use p256::ecdsa::signature::Signer as _;
+    let sender = passkey_public(secret);
+    let account: record::Account = world
+        .get(&state_key::account(sender.account()))
+        .unwrap_or_default();
+    let transaction = Transaction {
+        version: Transaction::VERSION,
+        circle: world.circle,
+        sender,
+        sequence: account.sequence,
+        expires_at: Height(u64::MAX),
+        fee_limit: world.fee_limit,
+        actions: vec![action],
+    };
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(transaction.challenge().0);
+    let client_data = format!(
+        r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"https://a.example","crossOrigin":false}}"#
+    );
+    let mut authenticator_data = vec![0; 37];
+    authenticator_data[32] = 1;
+    let mut message = authenticator_data.clone();
+    message.extend_from_slice(&Digest::of(&[client_data.as_bytes()]).0);
+    let signature: p256::ecdsa::Signature = secret.sign(&message);
+    let signature = Signature::from_p256_der(signature.to_der().as_bytes()).unwrap();
+    let signed = SignedTransaction {
+        transaction,
+        signature: AnySignature::WebAuthn(Assertion {
+            authenticator_data,
+            client_data,
+            signature,
+        }),
+    };
+    CheckedTransaction::check(&signed.encode(), world.circle).unwrap()
+}
+
+fn passkey_public(secret: &p256::ecdsa::SigningKey) -> PublicKey {
+    let point = secret.verifying_key().to_sec1_point(false);
+    PublicKey::from_p256_point(point.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_passkey_owns_a_name_and_sets_its_records() {
+    let secret = p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
+    let public = passkey_public(&secret);
+    let mut world = World::new();
+    let transfer = Transfer {
+        to: public.account(),
+        amount: Amount(100_000),
+    };
+    world.send(USER, Action::Transfer(transfer)).unwrap();
+    let nonce = [3; 32];
+    let commitment = name_commitment(world.circle, public.account(), &name(HELLO), &nonce);
+    let reveal = NameReveal {
+        name: name(HELLO),
+        nonce,
+        deposit: Amount(1000),
+    };
+    let secure = NameSecure {
+        name: name(HELLO),
+        owner: None,
+        server: Some((public, None)),
+    };
+    for action in [
+        Action::NameCommit(NameCommit { commitment }),
+        Action::NameReveal(reveal),
+        Action::NameSecure(secure),
+    ] {
+        let transaction = by_passkey(&world, &secret, action);
+        let applied = world.block(&[transaction]);
+        assert_eq!(verdict(&applied.receipts[0]), Ok(()));
+    }
+    assert_eq!(world.name(HELLO).owner, public);
+    assert_eq!(world.name(HELLO).keys.len(), 1);
+}

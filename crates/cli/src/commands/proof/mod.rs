@@ -77,7 +77,7 @@ fn get(session: &Session, entry: &Entry, to: Option<PathBuf>) -> anyhow::Result<
         )
         .into());
     }
-    let bytes = super::runtime()?.block_on(fetch(session, entry))?;
+    let bytes = super::runtime()?.block_on(fetch(session, &entry.key()))?;
     match to {
         Some(path) => {
             std::fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?
@@ -89,33 +89,25 @@ fn get(session: &Session, entry: &Entry, to: Option<PathBuf>) -> anyhow::Result<
     Ok(Status::Done)
 }
 
-/// The proof of `entry`, verified before anyone relies on it.
-async fn fetch(session: &Session, entry: &Entry) -> anyhow::Result<Vec<u8>> {
+/// The proof of the entry under the state key `key`, verified before anyone
+/// relies on it.
+pub(super) async fn fetch(session: &Session, key: &[u8]) -> anyhow::Result<Vec<u8>> {
     let client = user::client(session)?;
-    let path = format!("entries/{}?proof=true", hex::encode(entry.key()));
+    let path = format!("entries/{}?proof=true", hex::encode(key));
     let answer = client.view(&path).await.context("fetch the proof")?;
     let text = answer["proof"].as_str().context("the node gave no proof")?;
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(text)
         .context("the node's proof is not base64")?;
     let proven = check(&bytes, client.circle_key()).context("the node's proof does not hold")?;
-    if proven.key() != entry.key() {
+    if proven.key() != key {
         anyhow::bail!("the node proved another entry than the one asked for");
     }
     Ok(bytes)
 }
 
 fn verify(session: &Session, file: &PathBuf, circle: Option<CircleKey>) -> anyhow::Result<Status> {
-    let circle = match circle {
-        Some(circle) => circle,
-        None => {
-            session
-                .state
-                .read()
-                .context("no --circle KEY was given")?
-                .circle_key
-        }
-    };
+    let circle = circle_key(session, circle)?;
     let bytes = read(file)?;
     let proven = check(&bytes, &circle).with_context(|| {
         Advice::new(
@@ -128,8 +120,22 @@ fn verify(session: &Session, file: &PathBuf, circle: Option<CircleKey>) -> anyho
     Ok(Status::Done)
 }
 
+/// The circle's key: the one given, or the one in the state directory.
+///
+/// Errors: neither is there.
+pub(super) fn circle_key(session: &Session, given: Option<CircleKey>) -> anyhow::Result<CircleKey> {
+    match given {
+        Some(circle) => Ok(circle),
+        None => Ok(session
+            .state
+            .read()
+            .context("no --circle KEY was given")?
+            .circle_key),
+    }
+}
+
 /// Reads at most what a proof can be.
-fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
     let limit = MAX_PROOF_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {
@@ -160,16 +166,21 @@ fn shown(proven: &Proven) -> Shown {
     }
 }
 
+/// How long ago a block's time was, by this machine's clock.
+pub(super) fn age(time_ms: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(time_ms);
+    SystemTime::now().duration_since(time).map_or_else(
+        |_| "in the future by this clock".to_owned(),
+        |age| format!("{} ago", spoken(age)),
+    )
+}
+
 fn human(shown: &Shown) -> String {
     let record = match &shown.record {
         Some(record) => serde_json::to_string_pretty(record).unwrap_or_default(),
         None => "proven absent: there is no such entry".to_owned(),
     };
-    let time = UNIX_EPOCH + Duration::from_millis(shown.time_ms);
-    let age = SystemTime::now().duration_since(time).map_or_else(
-        |_| "in the future by this clock".to_owned(),
-        |age| format!("{} ago", spoken(age)),
-    );
+    let age = age(shown.time_ms);
     format!(
         "proven under the circle's key\nentry   {}\ncircle  {}\nheight  {}\ntime    {} ms ({age})\n{record}\n",
         shown.entry, shown.circle, shown.height, shown.time_ms

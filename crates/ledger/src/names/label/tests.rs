@@ -156,6 +156,25 @@ fn every_permitted_character_is_a_letter_digit_or_mark_that_nfkc_keeps() {
     assert_eq!(permitted, PERMITTED);
 }
 
+#[test]
+fn what_is_valid_by_protocol_is_what_another_implementation_derives() {
+    let mut ranges = include_str!("pvalid.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (first, last) = line.split_once(' ').unwrap();
+            let parse = |digits| u32::from_str_radix(digits, 16).unwrap();
+            parse(first)..=parse(last)
+        })
+        .collect::<Vec<_>>();
+    // The digits of CONTEXTO, which may stand anywhere but not beside each other.
+    ranges.extend([0x660..=0x669, 0x6f0..=0x6f9]);
+    for c in '\0'..=char::MAX {
+        let derived = ranges.iter().any(|range| range.contains(&u32::from(c)));
+        assert_eq!(is_protocol_valid(c), derived, "U+{:04X}", u32::from(c));
+    }
+}
+
 /// Characters of Unicode 16 that names may hold.
 const PERMITTED: usize = 112_098;
 

@@ -182,7 +182,10 @@ fn name(text: &str, records: Vec<wire::RecordSet>) -> (DomainName, Option<record
         registered_at: Height(0),
         rent_due: Height(9),
         changed_at: Height(0),
+        notice_due: None,
+        sale: None,
         records,
+        keys: Vec::new(),
         endpoints: Vec::new(),
     };
     (name, Some(record))
