@@ -391,3 +391,50 @@ fn a_key_in_a_tpm_owns_a_name_and_changes_it() {
         60
     );
 }
+
+#[test]
+fn members_recover_a_name_unless_its_owner_objects_beneath_a_domain_of_ones_own() {
+    let circle = Circle::up_with(&["--apex", "example.com", "--apex", "internal"]);
+    let name = "shop.example.com";
+    circle.ringfort(&["name", "register", name, "--address", "192.0.2.7"]);
+    circle.ringfort(&["name", "register", "shop.internal"]);
+    let foreign = circle.run(&["name", "register", "shop.example.org"]);
+    assert_eq!(foreign.code, 4, "no apex: {}", foreign.stderr);
+    wait_for("the record of the real domain is served", || {
+        (circle.dig(name, "A") == ["192.0.2.7"]).then_some(())
+    });
+
+    let passphrase = circle.state().join("user/passphrase");
+    let (rescued, _) = second_key(&circle, "rescued");
+    for member in 0..3 {
+        let seed = circle.state().join(format!("nodes/{member}/identity.seed"));
+        let key = format!("member-{member}");
+        let made = circle.json(&[
+            "--passphrase-file",
+            passphrase.to_str().unwrap(),
+            "keys",
+            "import",
+            &key,
+            seed.to_str().unwrap(),
+        ]);
+        let account = made["account"].as_str().unwrap();
+        circle.ringfort(&["--key", "user", "account", "transfer", account, "10000"]);
+        as_key(&circle, &key, &["name", "recover", name, &rescued]).success("vote");
+    }
+    let stranger = as_key(&circle, "rescued", &["name", "recover", name, &rescued]);
+    assert_eq!(stranger.code, 4, "no member: {}", stranger.stderr);
+    let shown = circle.json(&["name", "show", name]);
+    assert_eq!(shown["recovery"]["decided"], rescued.as_str());
+    as_key(&circle, "user", &["name", "veto", name]).success("veto");
+    let shown = circle.json(&["name", "show", name]);
+    assert_eq!(shown["recovery"], Value::Null);
+    assert_ne!(shown["owner"], rescued.as_str());
+
+    // What is given up stays on record.
+    as_key(&circle, "user", &["name", "cancel", name]).success("cancel");
+    let file = circle.scratch("released.proof");
+    let file = file.to_str().unwrap();
+    circle.ringfort(&["proof", "get", &format!("released/{name}"), "--to", file]);
+    let released = circle.json(&["proof", "verify", file]);
+    assert_eq!(released["record"]["reason"], "cancelled");
+}

@@ -167,6 +167,25 @@ impl Agent {
                     self.due(*request, *contract, height);
                 }
             }
+            Event::NameExpiring {
+                name,
+                owner,
+                paid_until,
+            } if *owner == self.user.account().id() => {
+                tracing::warn!(%name, %paid_until, "the name will be suspended: renew it");
+            }
+            Event::NameSuspended {
+                name,
+                owner,
+                released_at,
+            } if *owner == self.user.account().id() => {
+                tracing::warn!(%name, %released_at, "the name is suspended: renew it");
+            }
+            Event::RecoveryVoted {
+                name, owner, due, ..
+            } if *owner == self.user.account().id() => {
+                tracing::warn!(%name, %due, "members vote to hand the name to another key");
+            }
             Event::RequestClosed { request, .. } if self.requests.contains_key(request) => {
                 self.look_at(*request, height).await?;
             }

@@ -124,14 +124,6 @@ impl Signature {
         let parsed = p256::ecdsa::Signature::from_der(der).map_err(|_| BadSignature)?;
         Ok(Self(parsed.normalize_s().to_bytes().into()))
     }
-
-    /// A P-256 signature from `r` then `s`, brought to the lower `s`.
-    ///
-    /// Errors: [`BadSignature`] if a number is out of range.
-    pub fn from_p256_scalars(bytes: &[u8; 64]) -> Result<Self, BadSignature> {
-        let parsed = p256::ecdsa::Signature::from_slice(bytes).map_err(|_| BadSignature)?;
-        Ok(Self(parsed.normalize_s().to_bytes().into()))
-    }
 }
 
 impl PublicKey {

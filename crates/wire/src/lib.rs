@@ -41,4 +41,4 @@ pub use key::{
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
 pub use relative_name::RelativeName;
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};
-pub use webauthn::{AnySignature, Assertion, challenge};
+pub use webauthn::{AnySignature, Assertion};

@@ -327,6 +327,8 @@ pub enum Event {
     RecoveryVoted {
         /// The name.
         name: DomainName,
+        /// Whose it is, and who may veto.
+        owner: AccountId,
         /// Who voted.
         member: AccountId,
         /// When the votes are void, or their decision takes effect.

@@ -19,8 +19,7 @@ use crate::{
     AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
     EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
     Measurement, OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey,
-    ReferenceValue, RequestId, RequestTerms, Resources, SetZone,
-    Signature, TcbStatus,
+    ReferenceValue, RequestId, RequestTerms, Resources, SetZone, Signature, TcbStatus,
 };
 
 /// The version byte before every stored record.

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Amount, AnySignature, CircleId, Digest, Height, PublicKey, SigningKey, TransactionId,
-    all_verify, challenge,
+    all_verify,
     limits::{MAX_ACTIONS, MAX_TRANSACTION_BYTES},
+    signed_digest,
 };
 
 /// What a sender signs.
@@ -78,7 +79,7 @@ impl Transaction {
     /// card signs the SHA-256 of.
     pub fn challenge(&self) -> Digest {
         let bytes = borsh::to_vec(self).expect("a transaction always encodes");
-        challenge(Self::PURPOSE, &bytes)
+        signed_digest(Self::PURPOSE, &bytes)
     }
 
     /// Signs with `key`, whose public half must be the sender.

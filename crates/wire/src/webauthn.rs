@@ -4,7 +4,7 @@
 //! A passkey signs no message of the caller's: it signs its authenticator data
 //! and the digest of a JSON text in which the caller's challenge stands. Here
 //! the challenge is the tagged digest that a plain signature would be made
-//! over, so that one rule of purposes holds for both.
+//! over ([`crate::signed_digest`]), so that one rule of purposes holds for both.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -65,12 +65,6 @@ impl From<Signature> for AnySignature {
     fn from(signature: Signature) -> Self {
         Self::Plain(signature)
     }
-}
-
-/// What a passkey is asked to sign for `purpose` and `message`: the
-/// `challenge` of `navigator.credentials.get`, 32 bytes.
-pub fn challenge(purpose: &str, message: &[u8]) -> Digest {
-    signed_digest(purpose, message)
 }
 
 impl AnySignature {

@@ -1,10 +1,14 @@
 //! `ringfort keys`: key files. A private key never leaves its file but into
 //! protected memory, and never stands on a command line.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use client::{
     SecretString,
     keyfile::{self, KeyKind, KeySummary, UnlockedKey},
 };
+use zeroize::Zeroizing;
 
 use crate::{failure::Status, passphrase, session::Session, terminal::table, user};
 
@@ -19,6 +23,13 @@ pub enum Keys {
         #[arg(long)]
         p256: bool,
     },
+    /// Make a key file of an Ed25519 seed, such as a validator's identity, to act as that member.
+    Import {
+        /// Its name, or the file to make.
+        name: String,
+        /// File with the seed: 64 hex digits.
+        seed: PathBuf,
+    },
     /// List your key files.
     List,
     /// Show the public half of a key.
@@ -31,7 +42,15 @@ pub enum Keys {
 /// Carries out a command on key files.
 pub fn execute(session: &Session, command: Keys) -> anyhow::Result<Status> {
     match command {
-        Keys::New { name, p256 } => new(session, &name, p256),
+        Keys::New { name, p256 } => {
+            let kind = if p256 {
+                KeyKind::P256
+            } else {
+                KeyKind::Ed25519
+            };
+            make(session, &name, |stem| Ok(UnlockedKey::generate(stem, kind)))
+        }
+        Keys::Import { name, seed } => make(session, &name, |stem| imported(stem, &seed)),
         Keys::List => {
             let keys = keyfile::list(&session.state.user()).unwrap_or_default();
             session.print(&keys, |keys| {
@@ -54,24 +73,36 @@ pub fn execute(session: &Session, command: Keys) -> anyhow::Result<Status> {
     }
 }
 
-fn new(session: &Session, name: &str, p256: bool) -> anyhow::Result<Status> {
+/// The key of a file with a seed in hex.
+fn imported(stem: &str, path: &Path) -> anyhow::Result<UnlockedKey> {
+    let text = std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .with_context(|| format!("read {}", path.display()))?;
+    let mut seed = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim(), &mut seed[..])
+        .with_context(|| format!("{} holds no seed of 64 hex digits", path.display()))?;
+    UnlockedKey::from_seed(stem, KeyKind::Ed25519, seed)
+        .with_context(|| format!("{} holds no key", path.display()))
+}
+
+/// Writes the key file of what `key` makes.
+fn make(
+    session: &Session,
+    name: &str,
+    key: impl FnOnce(&str) -> anyhow::Result<UnlockedKey>,
+) -> anyhow::Result<Status> {
     let path = user::named_key_file(&session.state, name);
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
     let given = session.passphrase_file.as_deref();
     let passphrase = passphrase::for_new_key_file(&path, given)?;
-    let kind = if p256 {
-        KeyKind::P256
-    } else {
-        KeyKind::Ed25519
-    };
     let stem = path
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let key = UnlockedKey::generate(&stem, kind);
+    let key = key(&stem)?;
     keyfile::create(&path, &key, &SecretString::from(passphrase))?;
     let summary = KeySummary {
         name: stem,

@@ -118,6 +118,13 @@ fn is_protocol_valid(c: char) -> bool {
         | '\u{1100}'..='\u{11ff}'
         | '\u{a960}'..='\u{a97c}'
         | '\u{d7b0}'..='\u{d7fb}' => return false,
+        // §2.3, ignorable properties, as far as they are of letters and marks.
+        '\u{34f}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0100}'..='\u{e01ef}' => return false,
         // §2.4, ignorable blocks.
         '\u{20d0}'..='\u{20ff}' | '\u{1d100}'..='\u{1d1ff}' | '\u{1d200}'..='\u{1d24f}' => {
             return false;
@@ -130,6 +137,7 @@ fn is_protocol_valid(c: char) -> bool {
     let letter_or_digit = matches!(
         c.general_category(),
         G::LowercaseLetter
+            | G::UppercaseLetter
             | G::OtherLetter
             | G::ModifierLetter
             | G::DecimalNumber

@@ -50,6 +50,9 @@ pub(crate) fn recover(
         decided: None,
         due,
     });
+    // Who is no member any more has no vote to keep.
+    let members = &execution.rules.validators;
+    recovery.votes.retain(|vote| members.contains(&vote.member));
     let vote = RecoveryVote {
         member: sender.account,
         to: action.to,
@@ -74,6 +77,7 @@ pub(crate) fn recover(
         .put(state_key::recovery(&action.name), &recovery);
     execution.emit(Event::RecoveryVoted {
         name: action.name.clone(),
+        owner: record.owner.account(),
         member: sender.account,
         due: recovery.due,
         decided: recovery.decided.is_some(),

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "8ecfb5b2e9f39768c741ab9bdd8e1b0b40656d422612f2efa2955f48f18fd8b7"
+        "4fae9814af133950c3cf84d1eaac271aece3521ed949694c77792aa96764d37a"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "2bc6c3efea90d873e73f6cd13f05e36917fa70e48aa6f7526cee9c261ce878ad"
+        "eeab8af014694453feb029b60bd94b50dd412c89cc44f4f3f49131116d178e72"
     );
 }

@@ -200,6 +200,12 @@ pub fn service(
         registered.owner = SigningKey::ed25519([8; 32]).public();
     }
     let request = RequestId(contract.0);
+    // A name that went to another owner serves that owner's requests.
+    let served = if owner_is_user {
+        request
+    } else {
+        RequestId([0xee; 32])
+    };
     vec![
         (
             state_key::contract(contract),
@@ -217,9 +223,6 @@ pub fn service(
             state_key::name(&registered.name),
             record::encode(&registered),
         ),
-        (
-            state_key::serves(&registered.name),
-            record::encode(&request),
-        ),
+        (state_key::serves(&registered.name), record::encode(&served)),
     ]
 }

@@ -102,7 +102,7 @@ fn refuses_client_data_of_another_type_or_challenge_even_under_a_good_signature(
     let key = p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
     let public = PublicKey::from_p256_point(key.verifying_key().to_sec1_point(false).as_bytes());
     let public = public.unwrap();
-    let challenge = BASE64_URL_SAFE_NO_PAD.encode(challenge("p", b"m").0);
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(signed_digest("p", b"m").0);
     let verdict = |client_data: String| {
         use p256::ecdsa::signature::Signer as _;
         let mut authenticator_data = vec![0; MIN_AUTHENTICATOR_DATA_BYTES];

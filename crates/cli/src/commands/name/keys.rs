@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use wire::{
-    Action, AnySignature, DomainName, NameRecover, NameRotate, NameVeto, PublicKey, challenge,
-    record, state_key,
+    Action, AnySignature, DomainName, NameRecover, NameRotate, NameVeto, PublicKey, record,
+    signed_digest, state_key,
 };
 
 use crate::{
@@ -61,7 +61,7 @@ impl Rotate {
 
     fn given_consent(&self, to: &PublicKey, message: &[u8]) -> anyhow::Result<AnySignature> {
         let Some(consent) = self.consent.read()? else {
-            let asked = challenge(NameRotate::PURPOSE, message);
+            let asked = signed_digest(NameRotate::PURPOSE, message);
             return Err(Advice::new(
                 format!("the new key has to consent: have it sign the challenge {asked}"),
                 "a passkey takes it as challenge, a TPM signs its SHA-256; then give \

@@ -42,6 +42,8 @@ impl FromStr for Entry {
             .ok_or("an entry is KIND/ID, circle, pool or hex:KEY")?;
         let key = match kind {
             "name" => state_key::name(&id::<DomainName>(rest)?),
+            "released" => state_key::released(&id::<DomainName>(rest)?),
+            "recovery" => state_key::recovery(&id::<DomainName>(rest)?),
             "account" => state_key::account(id::<AccountId>(rest)?),
             "lock" => state_key::lock(id::<LockId>(rest)?),
             "offer" => state_key::offer(id::<OfferId>(rest)?),
@@ -68,7 +70,9 @@ fn json<T: BorshDeserialize + Serialize>(value: &[u8]) -> serde_json::Value {
 pub fn describe(key: &[u8], value: Option<&[u8]>) -> (String, Option<serde_json::Value>) {
     type Shower = fn(&[u8]) -> serde_json::Value;
     // By the prefixes of `state_key`.
-    let kinds: [(&[u8], &str, Shower); 9] = [
+    let kinds: [(&[u8], &str, Shower); 11] = [
+        (b"d/", "released", json::<record::Released>),
+        (b"v/", "recovery", json::<record::Recovery>),
         (b"a/", "account", json::<record::Account>),
         (b"n/", "name", json::<record::Name>),
         (b"l/", "lock", json::<record::Lock>),
@@ -82,7 +86,7 @@ pub fn describe(key: &[u8], value: Option<&[u8]>) -> (String, Option<serde_json:
     for (prefix, kind, shower) in kinds {
         if let Some(rest) = key.strip_prefix(prefix) {
             let id = match (kind, std::str::from_utf8(rest)) {
-                ("name", Ok(name)) => name.to_owned(),
+                ("name" | "released" | "recovery", Ok(name)) => name.to_owned(),
                 _ => hex::encode(rest),
             };
             return (format!("{kind}/{id}"), value.map(shower));
@@ -109,6 +113,8 @@ mod tests {
             "circle".to_owned(),
             "pool".to_owned(),
             "name/hello.internal".to_owned(),
+            "released/hello.internal".to_owned(),
+            "recovery/hello.internal".to_owned(),
             format!("hex:{id}"),
         ];
         for kind in [
