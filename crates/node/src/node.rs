@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use engine::{EngineError, EngineHandle};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -69,7 +70,7 @@ pub struct Node {
     api_address: SocketAddr,
     engine: EngineHandle,
     stop: watch::Sender<bool>,
-    api: JoinHandle<std::io::Result<()>>,
+    api: JoinHandle<()>,
 }
 
 impl Node {
@@ -120,7 +121,6 @@ impl Node {
         match served {
             Ok(served) => served
                 .map_err(std::io::Error::other)
-                .and_then(|served| served)
                 .map_err(system("serve the API")),
             Err(_) => {
                 tracing::warn!("some requests did not end in time");
@@ -144,6 +144,7 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(source), _) | (_, Err(source)) => return Err(system("watch for signals")(source)),
     };
+    lend_descriptors();
     let mut node = Node::start(&config).await?;
     let failed = tokio::select! {
         _ = terminate.recv() => false,
@@ -156,6 +157,16 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
         return Err(EngineError::Stopped("it ended without being asked".to_owned()).into());
     }
     Ok(())
+}
+
+/// Takes as many file descriptors as the system allows this process: the
+/// usual soft limit of 1,024 is less than the API's connections need.
+fn lend_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Logs to standard error, unless the process logs already.

@@ -15,6 +15,7 @@ mod market;
 mod openapi;
 mod records;
 mod request;
+mod server;
 mod status;
 mod transactions;
 
@@ -26,7 +27,6 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
-    serve::ListenerExt as _,
 };
 use engine::EngineHandle;
 use tokio::{
@@ -106,28 +106,14 @@ impl Api {
     }
 }
 
-/// Serves the API until `stopped` turns true.
-///
-/// Errors: where the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    mut api: Api,
-    mut stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+/// Serves the API until `stopped` turns true, and ends what is under way.
+pub async fn serve(listener: TcpListener, mut api: Api, mut stopped: watch::Receiver<bool>) {
     api.stopped = stopped.clone();
     let end = async move {
         // A sender that is gone means the same.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    // Answers are small: each leaves at once.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps small answers back");
-        }
-    });
-    axum::serve(listener, router(api))
-        .with_graceful_shutdown(end)
-        .await
+    server::serve(listener, router(api), server::Bounds::default(), end).await;
 }
 
 fn router(api: Api) -> Router {
