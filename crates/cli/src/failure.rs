@@ -6,6 +6,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use client::{ClientError, account::AccountError, run::RunError};
+
 use crate::{session::Format, terminal::Terminal};
 
 /// The exit statuses of `ringfort`, as `ringfort --help` lists them.
@@ -102,10 +104,27 @@ fn status(error: &anyhow::Error) -> Status {
     if let Some(advice) = error.downcast_ref::<Advice>() {
         return advice.status;
     }
-    if error.chain().any(|cause| cause.is::<wire::Reject>()) {
+    if error.chain().any(is_refusal) {
         return Status::Refused;
     }
     Status::Failed
+}
+
+/// Whether `cause` says that the ledger refused. The SDK's errors hold the
+/// reject as a part of theirs, not as their source.
+fn is_refusal(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let of_account = |error: &AccountError| error.reject().is_some();
+    let of_run = |error: &RunError| match error {
+        RunError::Account(error) => error.reject().is_some(),
+        RunError::Client(error) => error.reject().is_some(),
+        _ => false,
+    };
+    cause.is::<wire::Reject>()
+        || cause.downcast_ref().is_some_and(of_account)
+        || cause.downcast_ref().is_some_and(of_run)
+        || cause
+            .downcast_ref()
+            .is_some_and(|error: &ClientError| error.reject().is_some())
 }
 
 /// Prints `error` with its causes and a hint, and gives the exit status.
@@ -156,6 +175,16 @@ mod tests {
         let error = Err::<(), _>(wire::Reject::NameTaken)
             .context("register hello.internal")
             .unwrap_err();
+        assert_eq!(status(&error), Status::Refused);
+        let refused = || AccountError::Rejected {
+            what: "name_reveal".to_owned(),
+            reject: wire::Reject::NameTaken,
+            action: Some(0),
+            transaction: None,
+        };
+        let error = anyhow::Error::new(refused()).context("send name_reveal");
+        assert_eq!(status(&error), Status::Refused);
+        let error = anyhow::Error::new(RunError::Account(refused()));
         assert_eq!(status(&error), Status::Refused);
         assert_eq!(status(&anyhow::anyhow!("other")), Status::Failed);
     }

@@ -279,7 +279,6 @@ impl Tpm {
                 "private",
             ],
         );
-        tpm.run("tpm2_flushcontext", &["-t"]);
         tpm.run(
             "tpm2_load",
             &[
@@ -293,7 +292,14 @@ impl Tpm {
         tpm
     }
 
+    /// Runs one of its tools; afterwards the TPM's few places are free again,
+    /// as a resource manager would see to.
     fn run(&self, program: &str, arguments: &[&str]) {
+        self.run_once(program, arguments);
+        self.run_once("tpm2_flushcontext", &["-t"]);
+    }
+
+    fn run_once(&self, program: &str, arguments: &[&str]) {
         let output = Command::new(program)
             .args(arguments)
             .env("TPM2TOOLS_TCTI", &self.tcti)

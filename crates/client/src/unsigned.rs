@@ -106,3 +106,56 @@ pub fn join(
         signature,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Chromium gave (`tests/webauthn/make.py`).
+    #[derive(Deserialize)]
+    struct Vector {
+        purpose: String,
+        message: String,
+        spki: String,
+        credential: serde_json::Value,
+    }
+
+    fn vector() -> Vector {
+        serde_json::from_str(include_str!("../tests/webauthn/chromium.json")).unwrap()
+    }
+
+    #[test]
+    fn a_browsers_passkey_signs_for_us() {
+        let vector = vector();
+        let spki = hex::decode(&vector.spki).unwrap();
+        // A SubjectPublicKeyInfo of P-256 ends with the uncompressed point.
+        let key = PublicKey::from_p256_point(&spki[spki.len() - 65..]).unwrap();
+        let message = hex::decode(&vector.message).unwrap();
+        let signature = assertion(&vector.credential.to_string()).unwrap();
+        assert_eq!(signature.verify(&key, &vector.purpose, &message), Ok(()));
+        assert!(signature.verify(&key, &vector.purpose, b"other").is_err());
+    }
+
+    #[test]
+    fn what_is_no_assertion_is_refused_by_name() {
+        let good = vector().credential;
+        let with = |member: &str, value: serde_json::Value| {
+            let mut changed = good.clone();
+            changed["response"][member] = value;
+            assertion(&changed.to_string())
+        };
+        assert!(matches!(assertion("{}"), Err(AssertionError::Json(_))));
+        assert!(matches!(
+            with("signature", "AAAA".into()),
+            Err(AssertionError::Signature(_))
+        ));
+        assert!(matches!(
+            with("authenticatorData", "!".into()),
+            Err(AssertionError::Base64(_))
+        ));
+        assert!(matches!(
+            with("clientDataJSON", "_w".into()),
+            Err(AssertionError::Utf8(_))
+        ));
+    }
+}

@@ -5,12 +5,15 @@
 //! shows, and an entry that does not exist is an answer with the proof of its
 //! absence.
 
+use std::net::IpAddr;
+
 use axum::{Json, extract::State};
 use borsh::BorshDeserialize;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use wire::{
-    AccountId, ContractId, DomainName, Height, LockId, OfferId, RequestId, record, state_key,
+    AccountId, ContractId, Digest, DomainName, Height, LockId, OfferId, RequestId, record,
+    state_key,
 };
 
 use super::{
@@ -89,6 +92,10 @@ record_views! {
     lock, "/v1/locks/{id}", "id", id: LockId, record::Lock, "lock", state_key::lock(id);
     /// A registered name.
     name, "/v1/names/{name}", "name", name: DomainName, record::Name, "name", state_key::name(&name);
+    /// The end of a free name's last registration.
+    released, "/v1/names/{name}/released", "name", name: DomainName, record::Released, "end of a registration", state_key::released(&name);
+    /// A recovery of a name that the members vote on or have decided.
+    recovery, "/v1/names/{name}/recovery", "name", name: DomainName, record::Recovery, "recovery", state_key::recovery(&name);
     /// An offer.
     offer, "/v1/market/offers/{id}", "id", id: OfferId, record::Offer, "offer", state_key::offer(id);
     /// A request.
@@ -136,13 +143,13 @@ pub(crate) struct Records<T> {
 
 async fn list<T: BorshDeserialize + Send + 'static>(
     api: Api,
-    prefix: &'static [u8],
+    prefix: Vec<u8>,
     after: Option<Vec<u8>>,
     limit: Option<usize>,
     id: fn(&[u8]) -> String,
 ) -> Result<Json<Records<T>>, ApiError> {
     api.read(move |snapshot| {
-        let (entries, more) = entries::page(snapshot, prefix, after.as_deref(), limit)?;
+        let (entries, more) = entries::page(snapshot, &prefix, after.as_deref(), limit)?;
         let records = entries.into_iter().map(|(key, value)| {
             Ok(ListedRecord {
                 id: id(&key[prefix.len()..]),
@@ -170,8 +177,60 @@ pub(crate) async fn names(
     let after = part
         .after
         .map(|name| [state_key::NAMES, name.as_bytes()].concat());
-    let id = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    list(api, state_key::NAMES, after, part.limit, id).await
+    list(api, state_key::NAMES.to_vec(), after, part.limit, text).await
+}
+
+/// An id that is text.
+fn text(id: &[u8]) -> String {
+    String::from_utf8_lossy(id).into_owned()
+}
+
+/// An id of 32 bytes that `next` said before, after `prefix`.
+fn after_id(prefix: &[u8], after: Option<String>) -> Result<Option<Vec<u8>>, ApiError> {
+    let parsed = after.map(|id| id.parse::<AccountId>()).transpose();
+    let parsed = parsed.map_err(|error| {
+        ApiError::bad_request(error.to_string(), "give what `next` said before")
+    })?;
+    Ok(parsed.map(|id| [prefix, &id.0].concat()))
+}
+
+/// Names that have an address: the record says at which owners.
+#[utoipa::path(get, path = "/v1/addresses/{address}/names", params(Part, ("address" = String, Path)),
+    responses((status = 200, body = Records<serde_json::Value>), (status = 400, body = ApiError)))]
+pub(crate) async fn address_names(
+    State(api): State<Api>,
+    Path(address): Path<IpAddr>,
+    Query(part): Query<Part>,
+) -> Result<Json<Records<record::AddressOwners>>, ApiError> {
+    let prefix = state_key::address_names(address);
+    let after = part.after.map(|name| [&prefix, name.as_bytes()].concat());
+    list(api, prefix, after, part.limit, text).await
+}
+
+/// Bids for a name, by the bidders' accounts.
+#[utoipa::path(get, path = "/v1/names/{name}/bids", params(Part, ("name" = String, Path)),
+    responses((status = 200, body = Records<serde_json::Value>), (status = 400, body = ApiError)))]
+pub(crate) async fn bids(
+    State(api): State<Api>,
+    Path(name): Path<DomainName>,
+    Query(part): Query<Part>,
+) -> Result<Json<Records<record::Bid>>, ApiError> {
+    let prefix = state_key::bids_for(&name);
+    let after = after_id(&prefix, part.after)?;
+    list(api, prefix, after, part.limit, |id| hex::encode(id)).await
+}
+
+/// Who notarised a data item, by the signers' accounts.
+#[utoipa::path(get, path = "/v1/notarised/{digest}", params(Part, ("digest" = String, Path)),
+    responses((status = 200, body = Records<serde_json::Value>), (status = 400, body = ApiError)))]
+pub(crate) async fn notarised(
+    State(api): State<Api>,
+    Path(digest): Path<Digest>,
+    Query(part): Query<Part>,
+) -> Result<Json<Records<record::Notarisation>>, ApiError> {
+    let prefix = state_key::notarisations_of(digest);
+    let after = after_id(&prefix, part.after)?;
+    list(api, prefix, after, part.limit, |id| hex::encode(id)).await
 }
 
 /// Offers, open ones and others.
@@ -187,7 +246,7 @@ pub(crate) async fn offers(
     })?;
     list(
         api,
-        state_key::OFFERS,
+        state_key::OFFERS.to_vec(),
         after.map(state_key::offer),
         part.limit,
         |id| hex::encode(id),
