@@ -17,6 +17,7 @@ use software::{
     archive::{ListedPackage, check_package, check_packages, check_release},
     index::Index,
 };
+use wire::{AccountId, Digest, PublicKey};
 
 use crate::{
     failure::{Advice, Status},
@@ -61,6 +62,27 @@ pub enum Host {
     Verify(Verify),
     /// Add a signed archive's packages to an index.
     Index(IndexPackages),
+    /// Show the public key of an account that this machine's TPM holds.
+    Key(AccountOf),
+    /// Have the TPM sign a prepared transaction's challenge
+    /// (`ringfort transaction prepare`), for `submit --signature`.
+    Sign {
+        #[command(flatten)]
+        account: AccountOf,
+        /// The challenge: 32 bytes in hex.
+        challenge: Nonce,
+    },
+}
+
+/// An account that a TPM holds.
+#[derive(clap::Args)]
+pub struct AccountOf {
+    /// The TPM: a device, a unix socket, or HOST:PORT.
+    #[arg(long, default_value = TPM_DEVICE, value_name = "PATH")]
+    tpm: String,
+    /// What tells this TPM's accounts apart; the same label is the same key.
+    #[arg(long, default_value = "account")]
+    label: String,
 }
 
 /// Arguments of `host attest`.
@@ -143,6 +165,8 @@ pub fn execute(session: &Session, command: Host) -> anyhow::Result<Status> {
         Host::Attest(attest) => attest.execute(session),
         Host::Verify(verify) => verify.execute(session),
         Host::Index(index) => index.execute(session),
+        Host::Key(account) => account.print(session),
+        Host::Sign { account, challenge } => account.sign(session, challenge),
     }
 }
 
@@ -152,6 +176,44 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
+}
+
+fn open_tpm(path: &str) -> anyhow::Result<Tpm> {
+    Tpm::open(path).map_err(|error| {
+        let hint = "`ringfort host evidence` tells what this machine has; --tpm takes another path";
+        Advice::new(error.to_string(), hint).into()
+    })
+}
+
+impl AccountOf {
+    fn print(&self, session: &Session) -> anyhow::Result<Status> {
+        #[derive(Serialize)]
+        struct InTpm {
+            public: PublicKey,
+            account: AccountId,
+        }
+        let mut tpm = open_tpm(&self.tpm)?;
+        let key = tpm.account_key(&self.label)?;
+        let shown = InTpm {
+            public: key.public(),
+            account: key.public().account(),
+        };
+        key.flush(&mut tpm)?;
+        session.print(&shown, |shown| {
+            format!("public   {}\naccount  {}\n", shown.public, shown.account)
+        })?;
+        Ok(Status::Done)
+    }
+
+    fn sign(&self, session: &Session, challenge: Nonce) -> anyhow::Result<Status> {
+        let mut tpm = open_tpm(&self.tpm)?;
+        let key = tpm.account_key(&self.label)?;
+        let signature = key.sign_challenge(&mut tpm, Digest(challenge.0));
+        key.flush(&mut tpm)?;
+        let digits = hex::encode(signature?.0);
+        session.print(&digits, |digits| format!("{digits}\n"))?;
+        Ok(Status::Done)
+    }
 }
 
 fn evidence(session: &Session) -> anyhow::Result<Status> {
@@ -173,12 +235,7 @@ fn evidence(session: &Session) -> anyhow::Result<Status> {
 
 impl Attest {
     fn execute(&self, session: &Session) -> anyhow::Result<Status> {
-        let mut tpm = Tpm::open(&self.tpm).map_err(|error| {
-            anyhow::Error::new(error).context(Advice::new(
-                "no TPM",
-                "`ringfort host evidence` tells what this machine has; --tpm takes another path",
-            ))
-        })?;
+        let mut tpm = open_tpm(&self.tpm)?;
         let key = tpm.attestation_key()?;
         let quote = tpm.quote(&key, &REGISTERS, &self.nonce.0)?;
         // The logs are read after the quote, so that they hold what it covers.

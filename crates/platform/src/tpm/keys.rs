@@ -16,7 +16,7 @@ use tpm2_protocol::{
         TpmSignResponse,
     },
 };
-use wire::{PublicKey, Signature};
+use wire::{Digest, PublicKey, Signature};
 
 use super::{
     ENDORSEMENT, OWNER, Tpm, TpmError,
@@ -333,8 +333,15 @@ impl AccountKey {
         purpose: &str,
         message: &[u8],
     ) -> Result<Signature, TpmError> {
-        let tagged = wire::signed_digest(purpose, message);
-        let hash = digest::digest(&digest::SHA256, &tagged.0);
+        self.sign_challenge(tpm, wire::signed_digest(purpose, message))
+    }
+
+    /// Signs what is to be signed elsewhere: a digest that already names its
+    /// purpose, such as a prepared transaction's challenge.
+    ///
+    /// Errors: [`TpmError`].
+    pub fn sign_challenge(&self, tpm: &mut Tpm, challenge: Digest) -> Result<Signature, TpmError> {
+        let hash = digest::digest(&digest::SHA256, &challenge.0);
         let command = TpmSignCommand {
             handles: [self.key.handle],
             digest: TpmBuffer::try_from(hash.as_ref())
