@@ -6,6 +6,7 @@
 
 mod circle;
 mod etcd;
+mod host;
 mod ledger;
 mod load;
 mod machine;
@@ -51,6 +52,12 @@ enum What {
     Service,
     /// Payload encryption beside `openssl speed`.
     Payload,
+    /// A host's measurement list beside Keylime.
+    Host {
+        /// An interpreter that has Keylime; left out if not given.
+        #[arg(long)]
+        python: Option<String>,
+    },
 }
 
 #[tokio::main]
@@ -81,5 +88,6 @@ async fn main() -> Result<()> {
             service::run(own, peer, &arguments.component, rounds, round).await
         }
         What::Payload => payload::run(rounds, arguments.seconds),
+        What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
     }
 }

@@ -3,6 +3,18 @@
 use std::process::Command;
 
 #[test]
+fn a_hosts_list_is_appraised() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--rounds", "1", "--seconds", "1", "host"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("entries/s"), "{text}");
+}
+
+#[test]
 fn payload_encryption_is_measured_beside_openssl() {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(["--rounds", "1", "--seconds", "1", "payload"])

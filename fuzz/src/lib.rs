@@ -8,6 +8,7 @@
 
 mod dns;
 mod handshakes;
+mod hosts;
 mod ledger;
 
 /// One decoder under test.
@@ -56,6 +57,36 @@ pub const TARGETS: &[Target] = &[
         name: "evidence",
         seeds: ledger::evidences,
         run: ledger::evidence,
+    },
+    Target {
+        name: "evidence_intel",
+        seeds: hosts::intel_seeds,
+        run: hosts::intel,
+    },
+    Target {
+        name: "evidence_amd",
+        seeds: hosts::amd_seeds,
+        run: hosts::amd,
+    },
+    Target {
+        name: "evidence_tpm",
+        seeds: hosts::tpm_seeds,
+        run: hosts::tpm,
+    },
+    Target {
+        name: "boot_log",
+        seeds: hosts::boot_logs,
+        run: hosts::boot_log,
+    },
+    Target {
+        name: "measurement_list",
+        seeds: hosts::measurement_lists,
+        run: hosts::measurement_list,
+    },
+    Target {
+        name: "package",
+        seeds: hosts::packages,
+        run: hosts::package,
     },
     Target {
         name: "frame",

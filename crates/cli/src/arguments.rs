@@ -108,6 +108,9 @@ pub enum Command {
     /// The circle: its id, its key, its rules.
     #[command(subcommand)]
     Circle(commands::circle::Circle),
+    /// Hosts: what their hardware can say, and whether they run what was published.
+    #[command(subcommand)]
+    Host(commands::host::Host),
 
     /// Run a validator with its API (daemon).
     Node(commands::daemon::Daemon),

@@ -27,6 +27,8 @@ pub enum Status {
     Ended = 6,
     /// The job ran, and its own exit status is not zero.
     JobFailed = 7,
+    /// A host runs something that its distribution did not publish.
+    NotAsPublished = 10,
     /// Ctrl-C, as shells number it.
     Interrupted = 130,
 }
@@ -41,6 +43,7 @@ pub const EXIT_STATUSES: &str = "Exit status:
   5  a proof does not verify
   6  the request ended without what it asked for
   7  the job ran, and its own exit status is not zero
+ 10  a host runs something that its distribution did not publish
 130  interrupted";
 
 impl From<Status> for ExitCode {

@@ -12,12 +12,17 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("proof", &["wire"]),
     ("attest", &["wire"]),
+    ("platform", &["wire", "attest"]),
+    ("software", &["wire", "attest"]),
     ("handshake", &["wire"]),
     ("ledger", &["wire", "proof", "attest"]),
     ("engine", &["wire"]),
     ("node", &["wire", "proof", "attest", "ledger", "engine"]),
     ("client", &["wire", "proof", "attest", "handshake"]),
-    ("provider", &["wire", "client", "attest", "handshake"]),
+    (
+        "provider",
+        &["wire", "client", "attest", "handshake", "platform"],
+    ),
     ("naming", &["wire", "client"]),
     ("enclave", &["wire", "handshake"]),
     (
@@ -32,6 +37,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "client",
             "provider",
             "naming",
+            "platform",
+            "software",
         ],
     ),
     ("house", &[]),
@@ -49,6 +56,7 @@ const TESTS_MAY_ALSO_USE: &[(&str, &[&str])] = &[
     ),
     ("naming", &["engine", "ledger", "node", "proof", "attest"]),
     ("enclave", &["attest"]),
+    ("software", &["platform"]),
     ("cli", &["ledger"]),
 ];
 

@@ -10,6 +10,7 @@ use client::{
     decode, keyfile,
     storage::{ObjectStorage, StorageError},
 };
+use platform::evidence::Hardware;
 use tokio::{net::TcpListener, sync::mpsc};
 use wire::{
     Action, ContractId, EndReason, Event, Height, OfferId, PostOffer, WithdrawOffer,
@@ -19,8 +20,10 @@ use wire::{
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{DevelopmentConfig, ProviderConfig},
-    contract, contract_files, control, heartbeat,
+    config::{DevelopmentConfig, HardwareConfig, ProviderConfig},
+    contract, contract_files, control,
+    evidence::EvidenceMaker,
+    heartbeat,
     host::{Host, Phase},
     offers::{self, Plan},
     process::{EnclaveBinary, Launcher},
@@ -156,10 +159,18 @@ fn open(
     let client = Client::new(config.nodes.clone(), config.circle_key, config.circle)?;
     let account = Account::new(client.clone(), key, Some(lock_path(&config.key_file)));
     let storage = ObjectStorage::new(config.access(), None)?;
-    let quoting = config.development.as_ref().map(quoting_key).transpose()?;
     let path = &config.enclave_binary;
     let binary = EnclaveBinary::open(path)
         .map_err(|error| unusable("the enclave's program", path)(error.to_string()))?;
+    let measurement = binary.measurement();
+    let evidence = match (&config.hardware, &config.development) {
+        (Some(hardware), _) => Some(hardware_evidence(hardware)?),
+        (None, Some(development)) => Some(EvidenceMaker::Development(
+            quoting_key(development)?,
+            measurement,
+        )),
+        (None, None) => None,
+    };
     let diagnostics = config
         .development
         .as_ref()
@@ -172,10 +183,31 @@ fn open(
         account,
         storage,
         launcher,
-        quoting,
+        evidence,
         Arc::new(Router::default()),
         beats,
     ))
+}
+
+fn hardware_evidence(config: &HardwareConfig) -> Result<EvidenceMaker, ProviderError> {
+    let (what, path, hardware) = match config {
+        HardwareConfig::Tee { endorsements } => (
+            "the TEE with the vendor's files in",
+            endorsements,
+            Hardware::Tee {
+                endorsements: endorsements.clone(),
+            },
+        ),
+        HardwareConfig::Tpm { path, certificate } => (
+            "the TPM with the certificate",
+            certificate,
+            Hardware::Tpm {
+                path: path.clone(),
+                certificate: certificate.clone(),
+            },
+        ),
+    };
+    EvidenceMaker::of_hardware(hardware).map_err(unusable(what, path))
 }
 
 fn quoting_key(config: &DevelopmentConfig) -> Result<QuotingKey, ProviderError> {
@@ -343,7 +375,7 @@ impl Provider {
         let current = self.standing_offer().await?;
         let standing = host.config.offer.standing;
         let expires_at = height.plus(standing);
-        let wanted = host.config.terms(host.launcher.measurement(), expires_at);
+        let wanted = host.config.terms(host.measurement(), expires_at);
         let borrowed = current.as_ref().map(|(id, offer)| (*id, offer));
         let plan = offers::plan(&wanted, standing, height, borrowed, &host.live());
         let mut actions = Vec::new();

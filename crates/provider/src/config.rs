@@ -38,6 +38,9 @@ pub struct ProviderConfig {
     pub control_listen: SocketAddr,
     /// How development evidence is made; none where hardware makes evidence.
     pub development: Option<DevelopmentConfig>,
+    /// The hardware that makes evidence.
+    #[serde(default)]
+    pub hardware: Option<HardwareConfig>,
     /// Where payloads may be fetched from.
     #[serde(default)]
     pub payloads: PayloadAccess,
@@ -63,6 +66,25 @@ mod urls {
             .map(|text| Url::parse(text).map_err(D::Error::custom))
             .collect()
     }
+}
+
+/// The hardware that makes evidence, and what its vendor says of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HardwareConfig {
+    /// The TDX or SEV-SNP guest that this provider runs in.
+    Tee {
+        /// A directory that the operator refreshes: `collateral.json` (Intel), or
+        /// `vcek.der` and `crl.der` (AMD).
+        endorsements: PathBuf,
+    },
+    /// A TPM 2.0.
+    Tpm {
+        /// Its device, or a socket.
+        path: String,
+        /// The attestation key's certificate by an enroller of the circle.
+        certificate: PathBuf,
+    },
 }
 
 /// The quoting key of development evidence.
@@ -195,6 +217,11 @@ impl ProviderConfig {
         if let Some(development) = &mut self.development {
             paths.push(&mut development.quoting_key);
             paths.push(&mut development.quoting_certificate);
+        }
+        match &mut self.hardware {
+            Some(HardwareConfig::Tee { endorsements }) => paths.push(endorsements),
+            Some(HardwareConfig::Tpm { certificate, .. }) => paths.push(certificate),
+            None => (),
         }
         paths.extend(&mut self.payloads.file_roots);
         for path in paths {

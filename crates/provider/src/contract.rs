@@ -251,7 +251,7 @@ impl Contract {
 
     /// Has the enclave's keys quoted and registers it (seed 000 \[0051\]).
     async fn register(&mut self, keys: EnclaveKeys, report_data: Digest) -> Result<(), Ending> {
-        let evidence = self.quote(report_data)?;
+        let evidence = self.evidence(report_data).await?;
         self.enclave
             .outbox
             .send(&HostMessage::Evidence(evidence.clone()))
@@ -267,15 +267,10 @@ impl Contract {
         Ok(())
     }
 
-    fn quote(&self, report_data: Digest) -> Result<Evidence, Ending> {
-        let quoting =
-            self.host.quoting.as_ref().ok_or_else(|| {
-                failed("this host has no means of evidence that this build knows")
-            })?;
-        let mut nonce = [0; 32];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(failed)?;
-        let measurement = self.host.launcher.measurement();
-        Ok(quoting.quote(measurement, report_data, nonce))
+    async fn evidence(&self, report_data: Digest) -> Result<Evidence, Ending> {
+        let maker = self.host.evidence.as_ref();
+        let maker = maker.ok_or_else(|| failed("this host is given no means of evidence"))?;
+        maker.make(report_data).await.map_err(failed)
     }
 
     /// Sends the encrypted payload, once it is here.

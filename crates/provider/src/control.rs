@@ -119,7 +119,7 @@ pub(crate) fn report(host: &Host) -> ProviderStatus {
         key: host.account.public(),
         version: env!("CARGO_PKG_VERSION"),
         height: host.client.seen(),
-        measurement: host.launcher.measurement(),
+        measurement: host.measurement(),
         evidence: host.config.offer.evidence.clone(),
         offer: host.offer().map(|(id, offer)| OfferStatus {
             id,

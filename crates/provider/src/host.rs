@@ -6,19 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use attest::development::QuotingKey;
 use client::{Client, account::Account, storage::ObjectStorage};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use wire::{
-    Action, Beat, ContractId, DomainName, EndReason, Height, OfferId, RequestId, Resources,
-    record::Offer,
+    Action, Beat, ContractId, DomainName, EndReason, Height, Measurement, OfferId, RequestId,
+    Resources, record::Offer,
 };
 
 use crate::{
     channel::Outbox,
     config::ProviderConfig,
     contract_files::ContractFiles,
+    evidence::EvidenceMaker,
     offers::LiveContract,
     process::{EnclaveProcess, Launcher},
     router::Router,
@@ -33,7 +33,7 @@ pub struct Host {
     pub(crate) account: Account,
     pub(crate) storage: ObjectStorage,
     pub(crate) launcher: Launcher,
-    pub(crate) quoting: Option<QuotingKey>,
+    pub(crate) evidence: Option<EvidenceMaker>,
     pub(crate) router: Arc<Router>,
     pub(crate) beats: mpsc::UnboundedSender<Beat>,
     contracts: Mutex<BTreeMap<ContractId, Arc<ContractState>>>,
@@ -126,7 +126,7 @@ impl Host {
         account: Account,
         storage: ObjectStorage,
         launcher: Launcher,
-        quoting: Option<QuotingKey>,
+        evidence: Option<EvidenceMaker>,
         router: Arc<Router>,
         beats: mpsc::UnboundedSender<Beat>,
     ) -> Self {
@@ -136,12 +136,20 @@ impl Host {
             account,
             storage,
             launcher,
-            quoting,
+            evidence,
             router,
             beats,
             contracts: Mutex::default(),
             standing_offer: Mutex::default(),
             trouble: Mutex::default(),
+        }
+    }
+
+    /// The code that this host's evidence names, and its offers too.
+    pub(crate) fn measurement(&self) -> Measurement {
+        match &self.evidence {
+            Some(evidence) => evidence.measurement(),
+            None => self.launcher.measurement(),
         }
     }
 

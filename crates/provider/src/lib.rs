@@ -11,6 +11,7 @@ mod config;
 mod contract;
 mod contract_files;
 mod control;
+mod evidence;
 mod heartbeat;
 mod host;
 mod offers;
@@ -21,7 +22,9 @@ mod streams;
 mod tls;
 
 pub use agent::{ProviderError, run};
-pub use config::{DevelopmentConfig, Limits, OfferConfig, PayloadAccess, ProviderConfig};
+pub use config::{
+    DevelopmentConfig, HardwareConfig, Limits, OfferConfig, PayloadAccess, ProviderConfig,
+};
 pub use control::{OfferStatus, ProviderStatus};
 pub use host::{ContractStatus, Phase};
 pub use router::RouterCounts;

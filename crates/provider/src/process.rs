@@ -49,6 +49,11 @@ pub struct EnclaveBinary {
 }
 
 impl EnclaveBinary {
+    /// SHA-256 of the program.
+    pub fn measurement(&self) -> Measurement {
+        self.measurement
+    }
+
     /// Opens and measures the program at `path`.
     ///
     /// Errors: the file system's.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod circle;
 pub mod daemon;
 pub mod down;
+pub mod host;
 pub mod keys;
 pub mod lock;
 pub mod logs;
@@ -53,6 +54,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Proof(proof) => proof::execute(session, proof),
         Command::Keys(keys) => keys::execute(session, keys),
         Command::Circle(circle) => circle::execute(session, circle),
+        Command::Host(host) => host::execute(session, host),
         Command::Node(node) => daemon::node(&node),
         Command::Provider(provider) => daemon::provider(&provider),
         Command::Names(names) => daemon::names(&names),

@@ -80,6 +80,7 @@ fn configuration(
         enclave_binary: state.enclave(),
         service_listen: ports.service(index),
         control_listen: ports.control(index),
+        hardware: None,
         development: Some(DevelopmentConfig {
             quoting_key: directory.join("quoting.seed"),
             quoting_certificate: directory.join("quoting.certificate"),
