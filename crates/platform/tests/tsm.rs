@@ -14,12 +14,15 @@ use platform::{
 };
 use wire::EvidenceKind;
 
+/// What an entry's generation is, and what was written to its `inblob`.
+type Entries = BTreeMap<String, (u64, Option<Vec<u8>>)>;
+
 #[derive(Default)]
 struct StandIn {
     provider: &'static str,
     /// Writes by somebody else between ours and our reading.
     interlopers: u64,
-    entries: RefCell<BTreeMap<String, (u64, Option<Vec<u8>>)>>,
+    entries: RefCell<Entries>,
     made: RefCell<usize>,
 }
 
