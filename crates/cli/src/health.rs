@@ -317,6 +317,11 @@ fn of_names(found: &mut PartHealth, status: Result<probe::NamesStatus, String>) 
                     .why
                     .push(format!("its answers are {}", status.freshness));
             }
+            if status.certified == Some(false) {
+                found
+                    .why
+                    .push("has no certificate for its encrypted transports yet".into());
+            }
         }
         Err(why) => note(found, Err(why)),
     }

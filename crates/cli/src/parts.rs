@@ -82,6 +82,9 @@ pub fn of(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> Vec<Part
             (Protocol::Udp, ports.names()),
             (Protocol::Tcp, ports.names()),
             (Protocol::Tcp, ports.names_http()),
+            (Protocol::Tcp, ports.names_tls()),
+            (Protocol::Tcp, ports.names_https()),
+            (Protocol::Udp, ports.names_quic()),
         ],
     );
     let authority = state.certificate_authority().join("ca.toml");

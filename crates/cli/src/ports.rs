@@ -26,6 +26,9 @@ pub const MAX_PROVIDERS: u16 = 100;
 const API: u16 = 100;
 const NAMES: u16 = 153;
 const NAMES_HTTP: u16 = 154;
+const NAMES_TLS: u16 = 155;
+const NAMES_HTTPS: u16 = 156;
+const NAMES_QUIC: u16 = 157;
 const CERTIFICATE_AUTHORITY: u16 = 160;
 const CONTROL: u16 = 201;
 const SERVICE: u16 = 243;
@@ -66,6 +69,21 @@ impl Ports {
     /// Where the name node tells how it is.
     pub fn names_http(self) -> SocketAddr {
         SocketAddr::new(LOCAL, self.base + NAMES_HTTP)
+    }
+
+    /// Where the name node answers DNS over TLS.
+    pub fn names_tls(self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.base + NAMES_TLS)
+    }
+
+    /// Where the name node answers DNS over HTTPS.
+    pub fn names_https(self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.base + NAMES_HTTPS)
+    }
+
+    /// Where the name node answers DNS over QUIC.
+    pub fn names_quic(self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.base + NAMES_QUIC)
     }
 
     /// Where the certificate authority serves its root.
@@ -200,6 +218,9 @@ mod tests {
         let mut all = vec![
             ports.names(),
             ports.names_http(),
+            ports.names_tls(),
+            ports.names_https(),
+            ports.names_quic(),
             ports.certificate_authority(),
         ];
         for index in 0..MAX_VALIDATORS {

@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, enclaves, locks, market, members, names, notary,
+    accounts, admission, enclaves, locks, market, members, name_servers, names, notary,
     overlay::Overlay,
     recent,
     state::{Changes, StateRead},
@@ -194,6 +194,8 @@ impl<'a> Execution<'a> {
             Action::RegisterEnclave(action) => enclaves::register(self, sender, action),
             Action::IssueCertificate(action) => enclaves::issue_certificate(self, sender, action),
             Action::SetZone(action) => zones::set(self, sender, action),
+            Action::RegisterNameServer(action) => name_servers::register(self, sender, action),
+            Action::CertifyNameServer(action) => name_servers::certify(self, sender, action),
         }
     }
 

@@ -25,6 +25,7 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
         apexes: genesis.apexes.clone(),
         certificate_authorities: genesis.certificate_authorities.clone(),
         zone_signers: genesis.zone_signers.clone(),
+        name_servers: genesis.name_servers.clone(),
         development_roots: genesis.development_roots.clone(),
         reference_values: genesis.reference_values.clone(),
         evidence: genesis.evidence.clone(),

@@ -16,6 +16,7 @@
 //! - `market`: offers, requests, matching, contracts and what they are paid;
 //! - `enclaves`: keys with evidence, and certificates for them;
 //! - `zones`: the keys, name servers and times of the circle's apexes;
+//! - `name_servers`: where the circle's name servers answer, under which keys;
 //! - `members`: what the validators receive.
 //!
 //! [`audit`] judges a state independently: it recomputes every sum and every
@@ -38,6 +39,7 @@ mod founding;
 mod locks;
 pub mod market;
 mod members;
+mod name_servers;
 mod names;
 mod notary;
 mod overlay;

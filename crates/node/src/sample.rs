@@ -79,6 +79,7 @@ impl Circle {
             apexes: vec!["ring.internal".parse().expect("a name")],
             certificate_authorities: Vec::new(),
             zone_signers: Vec::new(),
+            name_servers: Vec::new(),
             development_roots: Vec::new(),
             reference_values: Vec::new(),
             evidence: Default::default(),

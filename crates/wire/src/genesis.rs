@@ -175,6 +175,8 @@ pub struct Genesis {
     pub certificate_authorities: Vec<AccountId>,
     /// Accounts that may set a zone's keys.
     pub zone_signers: Vec<AccountId>,
+    /// Accounts that may answer DNS in the circle's name.
+    pub name_servers: Vec<AccountId>,
     /// Roots of development evidence; empty unless the kind is development.
     pub development_roots: Vec<PublicKey>,
     /// Enclave code admitted from the start.

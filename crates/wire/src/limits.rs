@@ -94,6 +94,9 @@ pub const MAX_ZONE_SERVERS: usize = 13;
 /// key's roll-over ends within days.
 pub const MAX_ZONE_TTL: u32 = 86_400;
 
+/// Addresses of one name server: a few networks, each with IPv4 and IPv6.
+pub const MAX_NAME_SERVER_ADDRESSES: usize = 8;
+
 /// Heartbeats in one action.
 pub const MAX_HEARTBEATS: usize = 64;
 

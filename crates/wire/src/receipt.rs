@@ -177,6 +177,13 @@ rejects! {
     120 NotZoneSigner = "the sender is not a zone signer of this circle",
     /// Zones.
     121 ZoneMalformed = "the zone is no apex of this circle, or its keys, servers or times are not allowed",
+
+    /// Name servers.
+    130 NotNameServer = "the sender is not a name server of this circle",
+    /// Name servers.
+    131 NameServerMalformed = "the name server's name, addresses, ports or certificate request are not allowed",
+    /// Name servers.
+    132 NameServerNotFound = "there is no such name server",
 }
 
 impl Reject {
@@ -465,6 +472,13 @@ pub enum Event {
     ZoneChanged {
         /// The zone's apex.
         apex: DomainName,
+    },
+    /// A name server said something else of itself, or was certified.
+    NameServerChanged {
+        /// Its account.
+        server: AccountId,
+        /// Its name.
+        name: DomainName,
     },
     /// Fees and rent were shared among the validators.
     PoolPaid {

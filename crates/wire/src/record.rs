@@ -18,8 +18,9 @@ pub use notary::Notarisation;
 use crate::{
     AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
     EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
-    Measurement, OfferId, OfferTerms, Operation, Outcome, Parameters, PayloadReference, PublicKey,
-    ReferenceValue, RequestId, RequestTerms, Resources, SetZone, Signature, TcbStatus,
+    Measurement, NameServerTerms, OfferId, OfferTerms, Operation, Outcome, Parameters,
+    PayloadReference, PublicKey, ReferenceValue, RequestId, RequestTerms, Resources, SetZone,
+    Signature, TcbStatus,
 };
 
 /// The version byte before every stored record.
@@ -82,6 +83,8 @@ pub struct Rules {
     pub certificate_authorities: Vec<AccountId>,
     /// Accounts that may set a zone's keys.
     pub zone_signers: Vec<AccountId>,
+    /// Accounts that may answer DNS in the circle's name.
+    pub name_servers: Vec<AccountId>,
     /// Roots of development evidence.
     pub development_roots: Vec<PublicKey>,
     /// Enclave code that is admitted.
@@ -440,6 +443,30 @@ pub struct Zone {
     pub signer: AccountId,
     /// When.
     pub changed_at: Height,
+}
+
+/// A name server of the circle.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameServer {
+    /// What it said.
+    pub terms: NameServerTerms,
+    /// When it said so.
+    pub changed_at: Height,
+    /// The certificate for its key; none until an authority issued one.
+    pub certificate: Option<NameServerCertificate>,
+}
+
+/// A certificate of a name server.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameServerCertificate {
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// When it ceases to hold, Unix milliseconds.
+    pub not_after_ms: u64,
+    /// Who issued it.
+    pub authority: AccountId,
+    /// When it was recorded.
+    pub issued_at: Height,
 }
 
 /// Which step of which operation a message record belongs to.

@@ -141,6 +141,14 @@ pub fn notarisation(digest: Digest, signer: AccountId) -> Vec<u8> {
     join("h/", &[&digest.0, &signer.0])
 }
 
+/// Prefix of every name server; what follows is its account.
+pub const NAME_SERVERS: &[u8] = b"s/";
+
+/// [`crate::record::NameServer`].
+pub fn name_server(account: AccountId) -> Vec<u8> {
+    join("s/", &[&account.0])
+}
+
 /// Prefix of every offer; what follows is the offer's id.
 pub const OFFERS: &[u8] = b"o/";
 

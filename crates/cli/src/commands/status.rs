@@ -14,7 +14,13 @@ use crate::{
 pub fn execute(session: &Session) -> anyhow::Result<Status> {
     let file = session.state.read()?;
     let health = super::runtime()?.block_on(health::look(&session.state, &file))?;
-    session.print(&health, |health| human(session, health))?;
+    session.print(&health, |health| {
+        let mut text = human(session, health);
+        for line in super::up::encrypted_dns(&file) {
+            let _ = writeln!(text, "DNS {line}");
+        }
+        text
+    })?;
     if health.supervisor.is_none() && file.embedded.is_some() {
         return Err(
             Advice::new("the circle is not running", "`ringfort up` starts it")

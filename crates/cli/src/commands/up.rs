@@ -263,6 +263,26 @@ fn wait_until_well(session: &Session, file: &CircleFile) -> anyhow::Result<Statu
     }
 }
 
+/// Where the name node of an embedded circle answers over encrypted transports.
+pub fn encrypted_dns(file: &CircleFile) -> Vec<String> {
+    let ports = file
+        .embedded
+        .as_ref()
+        .and_then(|embedded| Ports::above(embedded.base_port));
+    let Some(ports) = ports else {
+        return Vec::new();
+    };
+    let name = format!("{}.{}", wire::NAME_SERVER_LABEL, file.apex);
+    vec![
+        format!(
+            "over TLS {}, over QUIC {}, as {name}",
+            ports.names_tls(),
+            ports.names_quic()
+        ),
+        format!("over HTTPS https://{}/dns-query", ports.names_https()),
+    ]
+}
+
 fn announce(session: &Session, file: &CircleFile, health: &Health) -> anyhow::Result<()> {
     if session.format == Format::Json {
         println!("{}", serde_json::to_string(health)?);
@@ -281,6 +301,9 @@ fn announce(session: &Session, file: &CircleFile, health: &Health) -> anyhow::Re
     println!("State     {}", session.state.root().display());
     println!("API       {}", file.nodes.join("  "));
     println!("DNS       {}  (zone {})", file.names, file.apex);
+    for line in encrypted_dns(file) {
+        println!("          {line}");
+    }
     println!("CA root   {}", session.state.roots().display());
     println!(
         "Your key  {}",

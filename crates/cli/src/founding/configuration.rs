@@ -45,13 +45,31 @@ struct Names<'a> {
     #[serde(flatten)]
     circle: Circle<'a>,
     fronts: Fronts,
+    registration: Registration,
 }
 
 /// Where a name server answers.
 #[derive(Serialize)]
 struct Fronts {
     listen: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    quic: Vec<SocketAddr>,
     http: SocketAddr,
+    identity: Identity,
+}
+
+/// A name server's own key.
+#[derive(Serialize)]
+struct Identity {
+    key_file: PathBuf,
+}
+
+/// The account with which a name server registers that key.
+#[derive(Serialize)]
+struct Registration {
+    key_file: PathBuf,
+    passphrase_file: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -79,11 +97,22 @@ pub fn write(
         circle_key: file.circle_key,
         nodes: &file.nodes,
     };
+    let names_account = state.names().join(founding::ACCOUNT_KEY);
     let names = Names {
         circle: circle(),
         fronts: Fronts {
             listen: vec![ports.names()],
+            tls: vec![ports.names_tls()],
+            https: vec![ports.names_https()],
+            quic: vec![ports.names_quic()],
             http: ports.names_http(),
+            identity: Identity {
+                key_file: state.names().join("names.key"),
+            },
+        },
+        registration: Registration {
+            passphrase_file: passphrase_file(&names_account),
+            key_file: names_account,
         },
     };
     write_toml(&state.names().join("names.toml"), &names)?;

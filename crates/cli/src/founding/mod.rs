@@ -41,14 +41,15 @@ pub const DEFAULT_PROVIDERS: u16 = 2;
 /// will ever mean something else elsewhere.
 const APEX: &str = "internal";
 
-/// The key file of a provider's or the certificate authority's account.
+/// The key file of a provider's, the name node's or the certificate
+/// authority's account.
 pub const ACCOUNT_KEY: &str = "account.key";
 
 /// What the user starts with: enough to run anything for years of blocks.
 const USER_FUNDS: Amount = Amount(1_000_000_000_000);
 
-/// What each provider, the certificate authority and the zone signer start
-/// with, for fees and deposits.
+/// What each provider, the name node, the certificate authority and the zone
+/// signer start with, for fees and deposits.
 const AGENT_FUNDS: Amount = Amount(10_000_000_000);
 
 /// What is to be founded.
@@ -146,13 +147,19 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     accounts.push((authority, AGENT_FUNDS));
     let signer = keys::make(&state.signer().join(ACCOUNT_KEY), "signer")?.account();
     accounts.push((signer, AGENT_FUNDS));
+    let name_server = keys::make(&state.names().join(ACCOUNT_KEY), "names")?.account();
+    accounts.push((name_server, AGENT_FUNDS));
     let user = keys::make(&user_key_file(state), "user")?.account();
     accounts.push((user, USER_FUNDS));
     for mirror in state.mirrors() {
         std::fs::create_dir_all(mirror)?;
     }
 
-    let agents = Agents { authority, signer };
+    let agents = Agents {
+        authority,
+        signer,
+        name_server,
+    };
     let apexes = match plan.apexes.as_slice() {
         [] => vec![APEX.parse().context("the apex")?],
         given => given.to_vec(),
@@ -229,6 +236,7 @@ fn deal(state: &StateDirectory, plan: &Plan) -> anyhow::Result<Dealt> {
 struct Agents {
     authority: AccountId,
     signer: AccountId,
+    name_server: AccountId,
 }
 
 fn genesis(
@@ -253,6 +261,7 @@ fn genesis(
         apexes,
         certificate_authorities: vec![agents.authority],
         zone_signers: vec![agents.signer],
+        name_servers: vec![agents.name_server],
         development_roots: vec![root],
         reference_values: vec![ReferenceValue {
             measurement,

@@ -68,6 +68,10 @@ pub struct NamesStatus {
     pub height: Option<Height>,
     /// `fresh` while its answers are.
     pub freshness: String,
+    /// Whether it has a certificate for its encrypted transports; none if it
+    /// has no such transports.
+    #[serde(default)]
+    pub certified: Option<bool>,
 }
 
 /// The height of the foremost node that answered.

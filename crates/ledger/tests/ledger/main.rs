@@ -13,6 +13,7 @@ mod matching;
 mod name_keys;
 mod name_records;
 mod name_sales;
+mod name_servers;
 mod names;
 mod notary;
 mod properties;

@@ -62,6 +62,7 @@ pub fn genesis(change: impl FnOnce(&mut Genesis)) -> Genesis {
         apexes: vec![name("internal"), name("corp.internal")],
         certificate_authorities: vec![account(AUTHORITY)],
         zone_signers: vec![account(AUTHORITY)],
+        name_servers: vec![account(AUTHORITY)],
         development_roots: vec![key(ROOT).public()],
         reference_values: vec![ReferenceValue {
             measurement: CODE,

@@ -409,7 +409,12 @@ impl<L: Ledger + Post> Worker<'_, L> {
 /// its life by who issued it, after five sixths by any other authority, should
 /// the first be gone. One that does not parse serves nobody: now.
 fn renewal_at(certificate: &record::Certificate, own: bool) -> u64 {
-    let Ok((_, leaf)) = X509Certificate::from_der(&certificate.certificate) else {
+    renewal_time(&certificate.certificate, own)
+}
+
+/// The same for a certificate in DER.
+pub(super) fn renewal_time(certificate: &[u8], own: bool) -> u64 {
+    let Ok((_, leaf)) = X509Certificate::from_der(certificate) else {
         return 0;
     };
     let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);

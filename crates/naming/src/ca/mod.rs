@@ -8,6 +8,7 @@
 
 mod authority;
 mod certify;
+mod name_servers;
 mod request;
 mod status;
 
@@ -164,7 +165,10 @@ pub async fn run_over(
         serve_http(&mut tasks, address, shown).await?;
     }
     info!(account = %ledger.account(), "issuing certificates");
-    Ok(certify(&ledger, &authority, validity_ms, &progress, now_ms).await)
+    tokio::select! {
+        never = certify(&ledger, &authority, validity_ms, &progress, now_ms) => Ok(never),
+        never = name_servers::certify_name_servers(&ledger, &authority, validity_ms) => Ok(never),
+    }
 }
 
 async fn wait(error: &LedgerError) {

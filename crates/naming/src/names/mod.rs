@@ -6,11 +6,13 @@
 
 mod answer;
 mod cookies;
+mod designation;
 pub mod dnssec;
 mod follow;
 mod fronts;
 mod published;
 mod rate_limit;
+mod registration;
 pub mod signer;
 mod status;
 mod synthesis;
@@ -18,6 +20,7 @@ mod zone;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -27,14 +30,19 @@ use wire::{CircleId, CircleKey, DomainName};
 pub use self::{
     answer::{Arrival, Freshness, Kind, MAX_UDP_RESPONSE, Response, Transport, View, answer},
     cookies::{CookieError, CookieKeys, CookieSettings},
+    designation::Designation,
     follow::follow,
     fronts::{FrontError, FrontSettings, Fronts, Identity, IdentityError, IdentitySettings},
     published::{Published, Tolerance, now_ms},
     rate_limit::{Network, NetworkError, RateLimit},
+    registration::RegistrationSettings,
     status::NamesStatus,
     zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, ds},
 };
-use crate::{ledger::Ledger, remote::Remote};
+use crate::{
+    ledger::{Ledger, Post},
+    remote::{Remote, RemoteAccount},
+};
 
 /// The configuration of the name daemon (`names.toml`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +56,10 @@ pub struct NamesConfig {
     pub nodes: Vec<String>,
     /// Where to answer, and how.
     pub fronts: FrontSettings,
+    /// The account with which the server's own key is put on the ledger and
+    /// certified; without it, the key has a certificate from elsewhere or none.
+    #[serde(default)]
+    pub registration: Option<RegistrationSettings>,
     /// The apexes to serve; empty for all that the genesis names.
     #[serde(default)]
     pub apexes: Vec<DomainName>,
@@ -65,6 +77,14 @@ pub enum NamesError {
     /// The nodes' URLs.
     #[error("names.toml: `nodes` cannot be used")]
     Nodes(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Its account's key file or passphrase.
+    #[error("cannot open the account's key {path}")]
+    Account {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What answers.
     #[error(transparent)]
     Front(#[from] FrontError),
@@ -78,23 +98,50 @@ pub async fn run(config: NamesConfig) -> Result<std::convert::Infallible, NamesE
     // and a circle that stands still keeps its names.
     let remote = Remote::new(&config.nodes, config.circle_key, config.circle, None)
         .map_err(NamesError::Nodes)?;
-    run_over(remote, config).await
+    let account = match &config.registration {
+        None => None,
+        Some(settings) => {
+            let remote = Remote::new(&config.nodes, config.circle_key, config.circle, None)
+                .map_err(NamesError::Nodes)?;
+            let account =
+                RemoteAccount::open(remote, &settings.key_file, &settings.passphrase_file);
+            Some(account.map_err(|source| NamesError::Account {
+                path: settings.key_file.clone(),
+                source,
+            })?)
+        }
+    };
+    run_over(remote, account, config).await
 }
 
-/// Runs the name daemon over `ledger` until the future is dropped.
+/// Runs the name daemon over `ledger` until the future is dropped, registering
+/// itself with `account`.
 ///
 /// Errors: [`NamesError`] if it cannot start; once started it does not end.
 pub async fn run_over(
     ledger: impl Ledger,
+    account: Option<impl Ledger + Post>,
     config: NamesConfig,
 ) -> Result<std::convert::Infallible, NamesError> {
     let published = Arc::new(Published::new(config.tolerance));
-    let _fronts = Fronts::start(&config.fronts, &published).await?;
+    let fronts = Fronts::start(&config.fronts, &published).await?;
     let mut settings = config.zone;
     if settings.ns_addresses.is_empty() {
         settings.ns_addresses = own_addresses(&config.fronts.listen);
     }
-    Ok(follow(&ledger, &config.apexes, settings, &published).await)
+    let following = follow(&ledger, &config.apexes, settings, &published);
+    let registering = async {
+        match (&account, &config.registration, fronts.identity()) {
+            (Some(account), Some(settings), Some(identity)) => {
+                registration::keep(account, settings, &fronts, identity, &published).await
+            }
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        never = following => Ok(never),
+        never = registering => Ok(never),
+    }
 }
 
 /// The addresses of `listen` that a client could use.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     answer::{self, Arrival, Freshness, Response, View},
+    designation::Designation,
     zone::Zone,
 };
 
@@ -38,6 +39,7 @@ impl Default for Tolerance {
 #[derive(Debug, Default)]
 pub struct Published {
     zone: ArcSwapOption<Zone>,
+    designation: ArcSwapOption<Designation>,
     tolerance: Tolerance,
 }
 
@@ -46,6 +48,7 @@ impl Published {
     pub fn new(tolerance: Tolerance) -> Self {
         Self {
             zone: ArcSwapOption::empty(),
+            designation: ArcSwapOption::empty(),
             tolerance,
         }
     }
@@ -53,6 +56,11 @@ impl Published {
     /// Serves `zone` from the next query on.
     pub fn publish(&self, zone: Arc<Zone>) {
         self.zone.store(Some(zone));
+    }
+
+    /// Points clients to the encrypted transports from the next query on.
+    pub fn designate(&self, designation: Option<Designation>) {
+        self.designation.store(designation.map(Arc::new));
     }
 
     /// The newest image.
@@ -77,7 +85,9 @@ impl Published {
     /// Units: `now_ms` is Unix time in milliseconds.
     pub fn answer(&self, query: &[u8], arrival: Arrival<'_>, now_ms: u64) -> Option<Response> {
         let zone = self.zone.load();
+        let designation = self.designation.load();
         let view = View {
+            designation: designation.as_deref(),
             zone: zone.as_deref(),
             freshness: zone
                 .as_deref()

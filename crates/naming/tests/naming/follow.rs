@@ -35,6 +35,7 @@ fn told(zone: &Zone, asked: &str) -> Option<String> {
     query.push((asked, domain::base::Rtype::TXT)).unwrap();
     let view = View {
         zone: Some(zone),
+        designation: None,
         freshness: Freshness::Fresh,
     };
     let response = answer(&query.finish(), Transport::Tcp.into(), view).unwrap();

@@ -10,6 +10,7 @@ mod follow;
 mod limits;
 mod memory;
 mod programs;
+mod registration;
 mod resolving;
 mod server;
 mod values;

@@ -11,8 +11,8 @@ use futures_util::{Stream, stream};
 use naming::ledger::{BlockEvents, Ledger, LedgerError, Listing, Post, Reading};
 use tokio::sync::watch;
 use wire::{
-    AccountId, Action, ContractId, Event, Height,
-    record::{self, Certificate},
+    AccountId, Action, CertifyNameServer, ContractId, Event, Height, NameServerTerms,
+    record::{self, Certificate, NameServer, NameServerCertificate},
     state_key,
 };
 
@@ -204,13 +204,15 @@ impl Post for MemoryLedger {
 
     async fn post(&self, actions: Vec<Action>) -> Result<(), LedgerError> {
         self.arrive().await?;
-        let issued: Vec<_> = actions
-            .into_iter()
-            .map(|action| match action {
-                Action::IssueCertificate(issued) => issued,
-                other => panic!("an authority does not {}", other.name()),
-            })
-            .collect();
+        let mut issued = Vec::new();
+        for action in actions {
+            match action {
+                Action::IssueCertificate(action) => issued.push(action),
+                Action::RegisterNameServer(action) => return self.register(action.terms),
+                Action::CertifyNameServer(action) => return self.certify_server(&action),
+                other => panic!("a daemon does not {}", other.name()),
+            }
+        }
         let mut changes = Vec::new();
         let mut events = Vec::new();
         let next = self.height().plus(1);
@@ -240,6 +242,52 @@ impl Post for MemoryLedger {
 }
 
 impl MemoryLedger {
+    fn register(&self, terms: NameServerTerms) -> Result<(), LedgerError> {
+        self.store_server(
+            self.account,
+            NameServer {
+                terms,
+                changed_at: self.height().plus(1),
+                certificate: None,
+            },
+        );
+        Ok(())
+    }
+
+    fn certify_server(&self, action: &CertifyNameServer) -> Result<(), LedgerError> {
+        let mut server = self.server(action.server).unwrap();
+        if server.terms.tls_key != action.tls_key {
+            return Err(LedgerError::Rejected(wire::Reject::CertificateNotWanted));
+        }
+        server.certificate = Some(NameServerCertificate {
+            certificate: action.certificate.clone(),
+            not_after_ms: action.not_after_ms,
+            authority: self.account,
+            issued_at: self.height().plus(1),
+        });
+        self.store_server(action.server, server);
+        Ok(())
+    }
+
+    /// What the ledger holds of the name server of `account`.
+    pub fn server(&self, account: AccountId) -> Option<NameServer> {
+        let key = state_key::name_server(account);
+        let bytes = self.state().entries.get(&key)?.clone();
+        Some(record::decode(&bytes).unwrap())
+    }
+
+    fn store_server(&self, account: AccountId, server: NameServer) {
+        let event = Event::NameServerChanged {
+            server: account,
+            name: server.terms.name.clone(),
+        };
+        let change = (
+            state_key::name_server(account),
+            Some(record::encode(&server)),
+        );
+        self.commit(vec![change], vec![event]);
+    }
+
     fn name_of(&self, contract: ContractId) -> (wire::DomainName, bool) {
         let state = self.state();
         let bytes = &state.entries[&state_key::contract(contract)];

@@ -35,6 +35,7 @@ pub fn genesis(apexes: &[&str]) -> Genesis {
         apexes: apexes.iter().map(|apex| name_of(apex)).collect(),
         certificate_authorities: Vec::new(),
         zone_signers: Vec::new(),
+        name_servers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         evidence: Default::default(),

@@ -9,6 +9,7 @@ mod locks;
 mod market;
 mod name_key;
 mod name_sale;
+mod name_servers;
 mod names;
 mod notary;
 mod zones;
@@ -26,6 +27,9 @@ pub use market::{
 };
 pub use name_key::{NameRecover, NameRotate, NameVeto};
 pub use name_sale::{NameAcceptBid, NameBid, NameBuy, NameSell, NameWithdrawBid, Sale};
+pub use name_servers::{
+    CertifyNameServer, NAME_SERVER_LABEL, NameServerPorts, NameServerTerms, RegisterNameServer,
+};
 pub use names::{
     NameCancel, NameCommit, NameRenew, NameReveal, NameSecure, NameSet, NameTransfer, RecordSet,
     ServerKey, name_commitment,
@@ -121,6 +125,11 @@ pub enum Action {
 
     /// Zones: a zone signer sets an apex' keys, name servers and times.
     SetZone(SetZone) = 0x38,
+
+    /// Name servers: say where one answers and under which key.
+    RegisterNameServer(RegisterNameServer) = 0x40,
+    /// Name servers: a certificate authority records what it issued for one.
+    CertifyNameServer(CertifyNameServer) = 0x41,
 }
 
 impl Action {
@@ -160,6 +169,8 @@ impl Action {
             Self::RegisterEnclave(_) => "register_enclave",
             Self::IssueCertificate(_) => "issue_certificate",
             Self::SetZone(_) => "set_zone",
+            Self::RegisterNameServer(_) => "register_name_server",
+            Self::CertifyNameServer(_) => "certify_name_server",
         }
     }
 }

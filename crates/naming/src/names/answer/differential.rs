@@ -230,6 +230,7 @@ fn knot_answers_alike() {
         let query = question(id, &name, rtype, edns);
         let view = View {
             zone: Some(&zone),
+            designation: None,
             freshness: Freshness::Fresh,
         };
         let ours = said(&answer(&query, Transport::Udp.into(), view).unwrap().octets);

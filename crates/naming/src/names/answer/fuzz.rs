@@ -41,6 +41,7 @@ pub(in crate::names) fn fuzz_query(data: &[u8]) {
         for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired] {
             let view = View {
                 zone: Some(zone),
+                designation: None,
                 freshness,
             };
             let arrival = Arrival {

@@ -51,7 +51,16 @@ pub(super) struct Answer<'z> {
     pub additional: Vec<Placed<'z>>,
 }
 
-impl Answer<'_> {
+impl<'z> Answer<'z> {
+    /// The answer from a name that has `set` and nothing else.
+    pub fn of_own(qname: &OwnerName, qtype: Rtype, set: &'z RrSet) -> Self {
+        let mut answer = Self::empty(Rcode::NOERROR, true);
+        if qtype == set.rtype || qtype == Rtype::ANY {
+            answer.answer.push(placed(qname.clone(), set));
+        }
+        answer
+    }
+
     fn empty(rcode: Rcode, authoritative: bool) -> Self {
         Self {
             rcode,

@@ -28,6 +28,7 @@ use self::{
 };
 use super::{
     cookies::CookieKeys,
+    designation::Designation,
     zone::{OwnerName, Zone},
 };
 
@@ -107,6 +108,8 @@ pub struct View<'z> {
     pub zone: Option<&'z Zone>,
     /// How far behind it is.
     pub freshness: Freshness,
+    /// Pointers to this server's encrypted transports.
+    pub designation: Option<&'z Designation>,
 }
 
 /// What a response is, for whoever counts them.
@@ -234,6 +237,13 @@ fn answer_parsed(parsed: &Query<'_>, transport: Transport, view: View<'_>) -> Op
         return Reply::failure(parsed, rcode)
             .because(ExtendedErrorCode::NOT_SUPPORTED, "")
             .compose(transport);
+    }
+    // RFC 9462 §4: it is about this very server, whatever the ledger says.
+    if let Some(designation) = view.designation
+        && designation.is_at(&parsed.qname)
+    {
+        let found = lookup::Answer::of_own(&parsed.qname, parsed.qtype, designation.set());
+        return Reply::found(parsed, found).compose(transport);
     }
     let dnssec = parsed.head.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
     let found = lookup::lookup(zone, parsed.qname.clone(), parsed.qtype, dnssec);

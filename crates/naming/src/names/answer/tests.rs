@@ -97,6 +97,7 @@ fn query_edns(name: &str, rtype: Rtype, size: u16, version: u8) -> Vec<u8> {
 fn view(zone: &Zone) -> View<'_> {
     View {
         zone: Some(zone),
+        designation: None,
         freshness: Freshness::Fresh,
     }
 }
@@ -453,7 +454,18 @@ fn rfc_8914_says_when_it_is_not_ready_stale_or_expired() {
     let asked = query_edns("host.internal", Rtype::A, 1232, 0);
     let denied = query_edns("nobody.internal", Rtype::A, 1232, 0);
     let told = |octets: &[u8], zone, freshness| {
-        Told::of(&answer(octets, Transport::Udp.into(), View { zone, freshness }).unwrap())
+        Told::of(
+            &answer(
+                octets,
+                Transport::Udp.into(),
+                View {
+                    zone,
+                    freshness,
+                    designation: None,
+                },
+            )
+            .unwrap(),
+        )
     };
     let at_first = told(&asked, None, Freshness::Fresh);
     assert_eq!(at_first.rcode, OptRcode::SERVFAIL);

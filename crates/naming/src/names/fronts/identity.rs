@@ -120,6 +120,11 @@ impl Identity {
         Digest::of(&[&self.key.subject_public_key_info()])
     }
 
+    /// The key, to sign requests with.
+    pub(in crate::names) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// Whether there is a certificate to show.
     pub fn is_certified(&self) -> bool {
         self.certified.load().is_some()
