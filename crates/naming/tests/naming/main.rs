@@ -3,6 +3,7 @@
 //! Programs that are not installed fail a test with what to install: a test
 //! that quietly did nothing would be none.
 
+mod browsers;
 mod certificates;
 mod dnssec;
 mod encrypted;
