@@ -16,6 +16,7 @@ mod registration;
 pub mod signer;
 mod status;
 mod synthesis;
+mod transfer;
 mod zone;
 
 use std::{
@@ -37,6 +38,7 @@ pub use self::{
     rate_limit::{Network, NetworkError, RateLimit},
     registration::RegistrationSettings,
     status::NamesStatus,
+    transfer::{KeySettings, SecondarySettings, TransferError, TransferSettings},
     zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, ds},
 };
 use crate::{

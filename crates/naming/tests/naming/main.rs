@@ -13,5 +13,6 @@ mod memory;
 mod programs;
 mod registration;
 mod resolving;
+mod secondaries;
 mod server;
 mod values;

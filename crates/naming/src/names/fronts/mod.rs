@@ -32,9 +32,10 @@ use self::{
 use super::{
     answer::Transport,
     cookies::{self, CookieError, CookieSettings},
-    published::Published,
+    published::{Published, now_ms},
     rate_limit::{RateLimit, RateLimiter},
     status,
+    transfer::{self, TransferError, TransferSettings, Transfers},
 };
 
 /// Where a name server answers, and how.
@@ -60,6 +61,8 @@ pub struct FrontSettings {
     pub cookies: CookieSettings,
     /// How many answers strangers get over UDP.
     pub rate_limit: RateLimit,
+    /// Who gets whole zones.
+    pub transfer: TransferSettings,
 }
 
 /// Where the server's own key and certificate are.
@@ -97,6 +100,9 @@ pub enum FrontError {
     /// The cookies' secret.
     #[error(transparent)]
     Cookies(#[from] CookieError),
+    /// The keys of transfers.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
 }
 
 /// The fronts of a name server, answering. They end when this is dropped.
@@ -125,8 +131,11 @@ impl Fronts {
             return Err(FrontError::NoAddress);
         }
         let cookies = cookies::open(&settings.cookies)?;
+        let started_s = (now_ms() / 1000) as u32;
+        let transfers = Transfers::open(&settings.transfer, started_s)?.map(Arc::new);
         let shared = Shared {
             published: Arc::clone(published),
+            transfers: transfers.clone(),
             cookies: Arc::clone(&cookies),
             limiter: Arc::new(RateLimiter::new(settings.rate_limit.clone())),
         };
@@ -139,6 +148,12 @@ impl Fronts {
         opening
             .tasks
             .spawn(async move { match cookies::rotate(rotation, cookies).await {} });
+        if let Some(transfers) = transfers {
+            let published = Arc::clone(published);
+            opening
+                .tasks
+                .spawn(async move { match transfer::notify(transfers, published).await {} });
+        }
         let mut udp = Vec::new();
         for &address in &settings.listen {
             udp.push(opening.plain(address, settings.workers).await?);

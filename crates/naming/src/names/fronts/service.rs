@@ -9,6 +9,7 @@ use crate::names::{
     cookies::CookieJar,
     published::{Published, now_ms},
     rate_limit::{RateLimiter, Verdict},
+    transfer::{self, Heard, Replies, Transfers},
 };
 
 /// What all fronts of a server share.
@@ -17,6 +18,15 @@ pub(in crate::names) struct Shared {
     pub published: Arc<Published>,
     pub cookies: CookieJar,
     pub limiter: Arc<RateLimiter>,
+    pub transfers: Option<Arc<Transfers>>,
+}
+
+/// What a connection is answered with.
+pub(in crate::names) enum Answers {
+    /// One message.
+    One(Vec<u8>),
+    /// The messages of a transfer.
+    Many(Box<Replies>),
 }
 
 /// One front's, or one worker's, way to answers.
@@ -50,9 +60,45 @@ impl Service {
         response
     }
 
+    /// Answers a query that came over a stream, on which whole zones go too.
+    pub fn answer_stream(&self, query: &[u8], client: IpAddr) -> Option<Answers> {
+        let heard = match &self.shared.transfers {
+            Some(transfers) => transfers.hear(query, true, &self.shared.published),
+            None => Heard::Plain,
+        };
+        match heard {
+            Heard::Plain => Some(Answers::One(self.answer(query, client)?.octets)),
+            Heard::Refused(message) => Some(Answers::One(message)),
+            Heard::Replies(replies) => Some(Answers::Many(replies)),
+            Heard::Signed(query, mut sequence) => {
+                let response = self.answer(&query, client)?;
+                let signed = transfer::sign(&response.octets, &mut sequence)?;
+                Some(Answers::One(signed))
+            }
+        }
+    }
+
+    /// Answers a signed query that came as a datagram: none if it is not
+    /// signed. A key of ours proves more than a cookie does.
+    fn answer_signed(&self, query: &[u8], client: IpAddr) -> Option<Vec<u8>> {
+        let transfers = self.shared.transfers.as_ref()?;
+        match transfers.hear(query, false, &self.shared.published) {
+            Heard::Plain => None,
+            Heard::Refused(message) => Some(message),
+            Heard::Replies(mut replies) => replies.next(),
+            Heard::Signed(query, mut sequence) => {
+                let response = self.answer(&query, client)?;
+                transfer::sign(&response.octets, &mut sequence)
+            }
+        }
+    }
+
     /// Answers a query that came as a datagram, unless its sender gets too
     /// many answers already.
-    pub fn answer_datagram(&self, query: &[u8], client: IpAddr) -> Option<Response> {
+    pub fn answer_datagram(&self, query: &[u8], client: IpAddr) -> Option<Vec<u8>> {
+        if let Some(signed) = self.answer_signed(query, client) {
+            return Some(signed);
+        }
         let Some(response) = self.respond(query, client, false) else {
             add(&self.counters.ignored);
             return None;
@@ -72,7 +118,7 @@ impl Service {
             }
         };
         self.counters.count(response.rcode);
-        Some(response)
+        Some(response.octets)
     }
 
     fn respond(&self, query: &[u8], client: IpAddr, limited: bool) -> Option<Response> {

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::service::Service;
+use super::service::{Answers, Service};
 
 /// How long a connection may be idle (RFC 7766 §6.2.3 asks for seconds).
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,13 +70,19 @@ async fn converse(
         };
         query.resize(usize::from(length), 0);
         timeout(MESSAGE_TIMEOUT, stream.read_exact(&mut query)).await??;
-        let Some(response) = service.answer(&query, client.ip()) else {
-            debug!(%client, "what arrived is no query");
-            break;
-        };
-        let length = u16::try_from(response.octets.len()).map_err(io::Error::other)?;
-        responses.extend_from_slice(&length.to_be_bytes());
-        responses.extend_from_slice(&response.octets);
+        match service.answer_stream(&query, client.ip()) {
+            Some(Answers::One(response)) => frame(&response, &mut responses)?,
+            Some(Answers::Many(replies)) => {
+                for response in replies {
+                    frame(&response, &mut responses)?;
+                    send(stream.get_mut(), &mut responses).await?;
+                }
+            }
+            None => {
+                debug!(%client, "what arrived is no query");
+                break;
+            }
+        }
         if holds_message(stream.buffer()) && responses.len() < FLUSH_AT {
             continue;
         }
@@ -85,6 +91,14 @@ async fn converse(
     send(stream.get_mut(), &mut responses).await?;
     // TLS says goodbye, so that the client knows that nothing was cut off.
     timeout(MESSAGE_TIMEOUT, stream.get_mut().shutdown()).await?
+}
+
+/// Puts a message behind its length.
+fn frame(message: &[u8], framed: &mut Vec<u8>) -> io::Result<()> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    Ok(())
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), responses: &mut Vec<u8>) -> io::Result<()> {

@@ -149,7 +149,7 @@ async fn serve(
                 let transmit = Transmit {
                     destination: meta.addr,
                     ecn: None,
-                    contents: &response.octets,
+                    contents: &response,
                     segment_size: None,
                     src_ip: meta.dst_ip.filter(|_| is_wildcard),
                 };
