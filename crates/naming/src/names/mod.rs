@@ -167,11 +167,13 @@ pub fn fuzz_query(data: &[u8]) {
 }
 
 /// What the encrypted fronts read of arbitrary octets, for fuzzing: a stream
-/// of QUIC, a URL's question, and a response on its way into JSON.
+/// of QUIC, a URL's question, a response on its way into JSON, and what a
+/// secondary signs.
 pub fn fuzz_fronts(data: &[u8]) {
     if let Some(message) = fronts::quic::sole_message(data) {
         assert_eq!(message.len() + 2, data.len());
         answer::fuzz_query(message);
     }
     fronts::json::fuzz(data);
+    transfer::fuzz(data);
 }

@@ -124,11 +124,14 @@ async fn bind_follows_as_a_secondary_by_increments_and_by_the_catalog() {
     let path = directory.path().join("named.conf");
     std::fs::write(&path, config).unwrap();
     // The zone itself is nowhere in the configuration: the catalog names it.
-    let arguments = ["-g", "-c", path.to_str().unwrap(), "-n", "1"];
+    let arguments = ["-g", "-d", "3", "-c", path.to_str().unwrap(), "-n", "1"];
     let _named = Daemon::start("named", &arguments, directory.path());
     follows(&server, port);
     let log = log(directory.path());
-    assert!(log.contains("catz:") && log.contains("IXFR"), "{log}");
+    assert!(
+        log.contains("catz:") && log.contains("got incremental response"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,6 +147,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// A message that turns a query away.
+    pub(super) fn refusal(octets: Vec<u8>) -> Self {
+        Self::of(octets, OptRcode::NOTAUTH)
+    }
+
     /// A response of which only the outcome is known.
     fn of(octets: Vec<u8>, rcode: OptRcode) -> Self {
         Self {

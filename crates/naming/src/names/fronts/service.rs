@@ -79,12 +79,22 @@ impl Service {
     }
 
     /// Answers a signed query that came as a datagram: none if it is not
-    /// signed. A key of ours proves more than a cookie does.
+    /// signed, empty for silence. A key of ours proves more than a cookie does.
     fn answer_signed(&self, query: &[u8], client: IpAddr) -> Option<Vec<u8>> {
         let transfers = self.shared.transfers.as_ref()?;
         match transfers.hear(query, false, &self.shared.published) {
             Heard::Plain => None,
-            Heard::Refused(message) => Some(message),
+            // Whoever has no key is a stranger, and limited as such.
+            Heard::Refused(octets) => {
+                let refusal = Response::refusal(octets);
+                match self.shared.limiter.judge(client, &refusal) {
+                    Verdict::Send => Some(refusal.octets),
+                    Verdict::Slip | Verdict::Drop => {
+                        add(&self.counters.dropped);
+                        Some(Vec::new())
+                    }
+                }
+            }
             Heard::Replies(mut replies) => replies.next(),
             Heard::Signed(query, mut sequence) => {
                 let response = self.answer(&query, client)?;
@@ -97,7 +107,7 @@ impl Service {
     /// many answers already.
     pub fn answer_datagram(&self, query: &[u8], client: IpAddr) -> Option<Vec<u8>> {
         if let Some(signed) = self.answer_signed(query, client) {
-            return Some(signed);
+            return (!signed.is_empty()).then_some(signed);
         }
         let Some(response) = self.respond(query, client, false) else {
             add(&self.counters.ignored);

@@ -290,6 +290,19 @@ fn known_serial(message: &Message<Vec<u8>>) -> Option<Serial> {
     Some(soa.data().serial())
 }
 
+/// What transfers read of arbitrary octets, for fuzzing: a query that may be
+/// signed, and an answer that is to be.
+pub(super) fn fuzz(data: &[u8]) {
+    if let Ok(mut message) = Message::from_octets(data.to_vec()) {
+        let _ = known_serial(&message);
+        let keys = HashMap::<(KeyName, Algorithm), SharedKey>::new();
+        if let Err(error) = ServerSequence::request(&keys, &mut message, Time48::now()) {
+            let _ = error.build_message(&message, MessageBuilder::new_vec());
+        }
+    }
+    let _ = reply::copy(data);
+}
+
 fn open_key(settings: &KeySettings) -> Result<Key, TransferError> {
     let path = &settings.secret_file;
     let text = fs::read_to_string(path).map_err(|source| TransferError::File {

@@ -203,7 +203,7 @@ pub(in crate::names) fn sign(
 }
 
 /// The same message, to be added to.
-fn copy(response: &[u8]) -> Option<AdditionalBuilder<Builder>> {
+pub(super) fn copy(response: &[u8]) -> Option<AdditionalBuilder<Builder>> {
     let message = Message::from_octets(response).ok()?;
     let target = StaticCompressor::new(Vec::with_capacity(response.len() + 256));
     let mut builder = MessageBuilder::from_target(target).ok()?;
