@@ -26,6 +26,7 @@ pub const MAX_PROVIDERS: u16 = 100;
 const API: u16 = 100;
 const NAMES: u16 = 153;
 const NAMES_HTTP: u16 = 154;
+const ZONE_FEED: u16 = 156;
 const CERTIFICATE_AUTHORITY: u16 = 160;
 const CONTROL: u16 = 201;
 const SERVICE: u16 = 243;
@@ -66,6 +67,11 @@ impl Ports {
     /// Where the name node tells how it is.
     pub fn names_http(self) -> SocketAddr {
         SocketAddr::new(LOCAL, self.base + NAMES_HTTP)
+    }
+
+    /// Where the zone signer tells name nodes.
+    pub fn zone_feed(self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.base + ZONE_FEED)
     }
 
     /// Where the certificate authority serves its root.
@@ -200,6 +206,7 @@ mod tests {
         let mut all = vec![
             ports.names(),
             ports.names_http(),
+            ports.zone_feed(),
             ports.certificate_authority(),
         ];
         for index in 0..MAX_VALIDATORS {

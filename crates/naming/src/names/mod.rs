@@ -7,12 +7,15 @@
 mod answer;
 mod cookies;
 pub mod dnssec;
+mod feed;
 mod follow;
 mod fronts;
+mod mirror;
 mod published;
 mod rate_limit;
 pub mod signer;
 mod status;
+mod subjects;
 mod synthesis;
 mod zone;
 
@@ -32,7 +35,7 @@ pub use self::{
     published::{Published, Tolerance, now_ms},
     rate_limit::{Network, NetworkError, RateLimit},
     status::NamesStatus,
-    zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, ds},
+    zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, absolute, ds},
 };
 use crate::{ledger::Ledger, remote::Remote};
 
@@ -57,6 +60,10 @@ pub struct NamesConfig {
     /// How far behind the ledger answers may be.
     #[serde(default)]
     pub tolerance: Tolerance,
+    /// Zone signers to be told by, `HOST:PORT`; the next is asked when one
+    /// fails. Without any, zones that the ledger holds keys of are not served.
+    #[serde(default)]
+    pub signers: Vec<String>,
 }
 
 /// Why the name daemon could not start.
@@ -94,7 +101,11 @@ pub async fn run_over(
     if settings.ns_addresses.is_empty() {
         settings.ns_addresses = own_addresses(&config.fronts.listen);
     }
-    Ok(follow(&ledger, &config.apexes, settings, &published).await)
+    if config.signers.is_empty() {
+        return Ok(follow(&ledger, &config.apexes, settings, &published).await);
+    }
+    let (signers, apexes) = (&config.signers, &config.apexes);
+    Ok(mirror::mirror(&ledger, signers, apexes, &settings, &published).await)
 }
 
 /// The addresses of `listen` that a client could use.
@@ -115,6 +126,11 @@ fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
 /// and what comes back must itself parse and keep to its limit.
 pub fn fuzz_query(data: &[u8]) {
     answer::fuzz_query(data);
+}
+
+/// What a name server reads of a zone signer's octets, for fuzzing.
+pub fn fuzz_feed(data: &[u8]) {
+    feed::fuzz(data);
 }
 
 /// What the encrypted fronts read of arbitrary octets, for fuzzing: a stream

@@ -17,7 +17,7 @@ use crate::{
 const APEX: &str = "internal";
 
 /// What a zone signer with `keys` has the ledger say.
-pub fn zone_record(keys: &FileKeys) -> record::Zone {
+fn zone_record(keys: &FileKeys) -> record::Zone {
     record::Zone {
         zone: SetZone {
             apex: name_of(APEX),
@@ -465,7 +465,7 @@ async fn bind_and_ldns_verify_the_whole_zone_file() {
 }
 
 /// Has two programs verify every signature and the chain of `file`.
-pub fn verify(file: &Path) {
+fn verify(file: &Path) {
     let file = file.to_str().unwrap();
     output("dnssec-verify", &["-o", APEX, file]);
     output("ldns-verify-zone", &[file]);

@@ -12,4 +12,5 @@ mod memory;
 mod programs;
 mod resolving;
 mod server;
+mod signing;
 mod values;
