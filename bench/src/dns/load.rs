@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{
-    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 
 /// Sockets: enough that a server's batches are full.
@@ -27,6 +27,9 @@ const LOST_AFTER: Duration = Duration::from_millis(50);
 
 /// Not counted: the server's caches warm up.
 const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Datagrams go without control messages.
+const NO_CONTROL: &[ControlMessage<'static>] = &[];
 
 /// What a round measured.
 #[derive(Clone, Copy, Debug)]
@@ -105,9 +108,9 @@ pub fn run(server: SocketAddr, queries: &[Vec<u8>], length: Duration) -> Result<
             let results = sendmmsg(
                 lane.socket.as_raw_fd(),
                 &mut outgoing_headers,
-                &slices,
+                slices.iter(),
                 vec![None::<SockaddrIn>; room],
-                [],
+                NO_CONTROL,
                 MsgFlags::empty(),
             );
             if let Ok(results) = results {
@@ -140,8 +143,14 @@ fn receive(
             .map(|chunk| [IoSliceMut::new(chunk)])
             .collect();
         let flags = MsgFlags::MSG_DONTWAIT;
-        recvmmsg(lane.socket.as_raw_fd(), headers, &mut slices, flags, None)
-            .map_or(0, |results| results.count())
+        recvmmsg(
+            lane.socket.as_raw_fd(),
+            headers,
+            slices.iter_mut(),
+            flags,
+            None,
+        )
+        .map_or(0, |results| results.count())
     };
     let with_records = storage
         .chunks(BUFFER)
@@ -168,9 +177,15 @@ pub fn echo(address: SocketAddr) -> Result<std::convert::Infallible> {
                 .map(|chunk| [IoSliceMut::new(chunk)])
                 .collect();
             let flags = MsgFlags::MSG_WAITFORONE;
-            recvmmsg(socket.as_raw_fd(), &mut incoming, &mut slices, flags, None)?
-                .map(|message| (message.bytes, message.address))
-                .collect()
+            recvmmsg(
+                socket.as_raw_fd(),
+                &mut incoming,
+                slices.iter_mut(),
+                flags,
+                None,
+            )?
+            .map(|message| (message.bytes, message.address))
+            .collect()
         };
         for chunk in storage.chunks_mut(BUFFER).take(received.len()) {
             chunk[2] |= 0x80;
@@ -185,9 +200,9 @@ pub fn echo(address: SocketAddr) -> Result<std::convert::Infallible> {
         let _ = sendmmsg(
             socket.as_raw_fd(),
             &mut outgoing,
-            &slices,
+            slices.iter(),
             addresses,
-            [],
+            NO_CONTROL,
             MsgFlags::empty(),
         );
     }

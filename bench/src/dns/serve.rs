@@ -29,7 +29,10 @@ fn name(index: usize, generation: u8) -> Name {
         registered_at: Height(0),
         rent_due: Height(1),
         changed_at: Height(0),
+        notice_due: None,
+        sale: None,
         records: Vec::new(),
+        keys: Vec::new(),
         endpoints: vec![NameEndpoint {
             contract: ContractId([1; 32]),
             endpoint: ServiceEndpoint {

@@ -34,7 +34,7 @@ use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, Reading, c
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait before the next signer is tried.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a signer may take to answer a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -244,7 +244,7 @@ impl<'a> Mirror<'a> {
         for attempt in 0.. {
             let mut version = next(versions).await?;
             loop {
-                for (subject, entry) in prove(ledger, &version)? {
+                for Shown { subject, entry, .. } in prove(ledger, &version)? {
                     match entry {
                         Some(entry) => self.entries.insert(subject, entry),
                         None => self.entries.remove(&subject),
@@ -337,13 +337,14 @@ impl<'a> Mirror<'a> {
             return Err(failed("it goes back"));
         }
         let mut changed: BTreeMap<Subject, Option<Entry>> = BTreeMap::new();
-        for (subject, entry) in prove(ledger, version)? {
+        for Shown {
+            subject,
+            entry,
+            since,
+        } in prove(ledger, version)?
+        {
             let known = self.entries.get(&subject);
-            let known_at = known.map_or(Height(0), Entry::changed_at);
-            if entry
-                .as_ref()
-                .is_some_and(|entry| entry.changed_at() < known_at)
-            {
+            if since < known.map_or(Height(0), Entry::changed_at) {
                 return Err(failed("an entry is older than what is known"));
             }
             if let Subject::Zone(apex) = &subject
@@ -441,6 +442,10 @@ impl<'a> Mirror<'a> {
         }
         self.told = block.height;
         for subject in block.events.iter().filter_map(Subject::of_event) {
+            let known = self.entries.get(&subject);
+            if known.is_some_and(|entry| entry.changed_at() >= block.height) {
+                continue;
+            }
             if block.height > self.zone.height() {
                 self.awaited.insert(subject, block.height);
             } else {
@@ -513,14 +518,19 @@ fn stage(staged: &mut Staged, signatures: Vec<(DomainName, Vec<LabelSignatures>)
     }
 }
 
+/// What one proof shows.
+struct Shown {
+    subject: Subject,
+    entry: Option<Entry>,
+    /// When the entry last changed; for one that is gone, when that was proven.
+    since: Height,
+}
+
 /// The entries that a version's proofs show.
 ///
 /// Errors: a proof that does not hold, or is of something else or later than
 ///         the version says it is.
-fn prove(
-    ledger: &impl Ledger,
-    version: &Version,
-) -> Result<Vec<(Subject, Option<Entry>)>, MirrorError> {
+fn prove(ledger: &impl Ledger, version: &Version) -> Result<Vec<Shown>, MirrorError> {
     let height = version.commit.height;
     let failed = |what| MirrorError::Version { height, what };
     let mut proven = Vec::with_capacity(version.proofs.len());
@@ -532,7 +542,11 @@ fn prove(
         if since > height {
             return Err(failed("an entry is newer than its height"));
         }
-        proven.push((subject, entry));
+        proven.push(Shown {
+            subject,
+            entry,
+            since,
+        });
     }
     Ok(proven)
 }
