@@ -5,7 +5,6 @@
 //! printed.
 
 mod circle;
-mod dns;
 mod etcd;
 mod ledger;
 mod load;
@@ -15,7 +14,7 @@ mod run;
 mod service;
 mod statistics;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -52,48 +51,11 @@ enum What {
     Service,
     /// Payload encryption beside `openssl speed`.
     Payload,
-    /// Authoritative answers over UDP beside Knot DNS, NSD and an echo.
-    Dns {
-        /// Names in the zone.
-        #[arg(long, default_value_t = 100_000)]
-        names: usize,
-    },
-    /// The name server that `dns` measures.
-    #[command(hide = true)]
-    DnsServer {
-        /// Where to answer.
-        address: SocketAddr,
-        /// Names in the zone.
-        #[arg(long)]
-        names: usize,
-        /// Whether names change meanwhile.
-        #[arg(long)]
-        changes: bool,
-        /// Where to write the zone.
-        #[arg(long)]
-        file: PathBuf,
-    },
-    /// The echo that `dns` measures.
-    #[command(hide = true)]
-    DnsEcho {
-        /// Where to answer.
-        address: SocketAddr,
-    },
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    match &arguments.what {
-        What::DnsServer {
-            address,
-            names,
-            changes,
-            file,
-        } => return dns::serve(*address, *names, *changes, file).await,
-        What::DnsEcho { address } => match dns::echo(*address)? {},
-        _ => {}
-    }
     let wasmtime = arguments.wasmtime.to_string_lossy().into_owned();
     let ringfort = arguments.ringfort.to_string_lossy().into_owned();
     machine::print(&[
@@ -101,8 +63,6 @@ async fn main() -> Result<()> {
         ("etcd", &["--version"]),
         (&wasmtime, &["--version"]),
         ("openssl", &["version"]),
-        ("knotd", &["--version"]),
-        ("nsd", &["-v"]),
     ]);
     let round = Duration::from_secs(arguments.seconds);
     let rounds = arguments.rounds;
@@ -115,8 +75,6 @@ async fn main() -> Result<()> {
             };
             ledger::run(&arguments.ringfort, &lengths).await
         }
-        What::Dns { names } => dns::run(names, rounds, round),
-        What::DnsServer { .. } | What::DnsEcho { .. } => Ok(()),
         What::Run => run::run(&arguments.ringfort, &arguments.component, rounds),
         What::Service => {
             let (own, peer) = (&arguments.ringfort, &arguments.wasmtime);
