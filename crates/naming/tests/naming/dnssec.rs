@@ -63,7 +63,13 @@ fn names() -> Vec<record::Name> {
         set(Some("sub"), 2, 60, &[b"\x02ns\x07example\x00"]),
         set(Some("sub"), 43, 60, &[&ds]),
     ];
-    vec![hello, alias, secure, name("zz.internal")]
+    let mut wild = name("wild.internal");
+    wild.records = vec![
+        set(Some("*"), 1, 60, &[&[192, 0, 2, 9]]),
+        set(Some("*.alias"), 5, 60, &[b"\x05hello\x08internal\x00"]),
+        set(Some("exact"), 16, 60, &[b"\x01x"]),
+    ];
+    vec![hello, alias, secure, wild, name("zz.internal")]
 }
 
 /// A signed zone, its name server, and the anchor by which to trust it.
@@ -278,6 +284,35 @@ const SECURE: &[(&[&str], &str, &str)] = &[
         &["sub.alias.internal", "DS"],
         "negative response, fully validated",
         "ncache nxrrset",
+    ),
+    // From a wildcard: what it holds, what it does not, and what it does not
+    // stand for because the name or a closer one exists.
+    (&["any.wild.internal", "A"], "fully validated", "192.0.2.9"),
+    (
+        &["any.thing.wild.internal", "A"],
+        "fully validated",
+        "192.0.2.9",
+    ),
+    (&["*.wild.internal", "A"], "fully validated", "192.0.2.9"),
+    (
+        &["x.alias.wild.internal", "AAAA"],
+        "fully validated",
+        "2001:db8::1",
+    ),
+    (
+        &["any.wild.internal", "MX"],
+        "negative response, fully validated",
+        "ncache nxrrset",
+    ),
+    (
+        &["exact.wild.internal", "A"],
+        "negative response, fully validated",
+        "ncache nxrrset",
+    ),
+    (
+        &["below.exact.wild.internal", "A"],
+        "negative response, fully validated",
+        "ncache nxdomain",
     ),
     // No such name: between, before and after all, beneath one that exists.
     (
