@@ -39,3 +39,19 @@ pub(crate) fn fronts() -> Vec<Vec<u8>> {
     seeds.extend(hex::decode(response));
     seeds
 }
+
+/// Frames of a zone signer's feed, by hand from docs/spec/dns.md §9.
+pub(crate) fn feeds() -> Vec<Vec<u8>> {
+    // One proof of three octets; a commit at height 5 with one serial.
+    let proofs = "000100000003000000aabbcc";
+    let commit = "020500000000000000000100000008000000696e7465726e616c05000000";
+    // One label with one signature of 64 octets.
+    let signatures = format!(
+        "010800000069{}010000000100000061010000000000000001000100000007000100000002000000{}",
+        "6e7465726e616c",
+        "11".repeat(64)
+    );
+    [proofs.to_owned(), commit.to_owned(), signatures]
+        .map(|digits| hex::decode(digits).expect("hex digits"))
+        .to_vec()
+}

@@ -119,6 +119,11 @@ pub const TARGETS: &[Target] = &[
         run: handshakes::log,
     },
     Target {
+        name: "zone_feed",
+        seeds: dns::feeds,
+        run: naming::names::fuzz_feed,
+    },
+    Target {
         name: "dns_query",
         seeds: dns::queries,
         run: naming::names::fuzz_query,

@@ -118,6 +118,8 @@ pub enum Command {
     Provider(commands::daemon::Daemon),
     /// Run an authoritative name server (daemon).
     Names(commands::daemon::Daemon),
+    /// Sign the circle's zones for its name servers (daemon), or roll their keys.
+    Signer(commands::signer::Signer),
     /// Run the circle's certificate authority (daemon).
     Ca(commands::daemon::Daemon),
     /// Answer handshakes for the user while no one watches (daemon).

@@ -172,7 +172,8 @@ pub async fn look(state: &StateDirectory, file: &CircleFile) -> anyhow::Result<H
                     asker.authority(ports.certificate_authority()).await,
                 );
             }
-            Kind::Agent => {}
+            // A signer that fails shows in the name node, which ages.
+            Kind::Signer | Kind::Agent => {}
         }
         found.well = found.why.is_empty();
         health.parts.push(found);

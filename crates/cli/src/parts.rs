@@ -34,6 +34,8 @@ pub enum Kind {
     Node(u16),
     /// A provider of compute.
     Provider(u16),
+    /// The zone signer.
+    Signer,
     /// The name node.
     Names,
     /// The certificate authority.
@@ -75,6 +77,11 @@ pub fn of(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> Vec<Part
         part.listens = listens;
         parts.push(part);
     };
+    let signer = state.signer().join("signer.toml");
+    service(
+        Part::daemon("signer".into(), Kind::Signer, "signer", signer),
+        vec![(Protocol::Tcp, ports.zone_feed())],
+    );
     let names = state.names().join("names.toml");
     service(
         Part::daemon("names".into(), Kind::Names, "names", names),
@@ -125,7 +132,7 @@ mod tests {
             measurement: wire::Measurement([0; 32]),
         };
         let parts = of(&state, &embedded, Ports::above(40_000).unwrap());
-        assert_eq!(parts.len(), 7 + 3 + 3);
+        assert_eq!(parts.len(), 7 + 3 + 4);
         for (index, part) in parts.iter().enumerate() {
             for other in &parts[index + 1..] {
                 assert_ne!(part.name, other.name);

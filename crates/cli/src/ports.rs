@@ -29,6 +29,7 @@ const NAMES_HTTP: u16 = 154;
 const NAMES_TLS: u16 = 155;
 const NAMES_HTTPS: u16 = 156;
 const NAMES_QUIC: u16 = 157;
+const ZONE_FEED: u16 = 158;
 const CERTIFICATE_AUTHORITY: u16 = 160;
 const CONTROL: u16 = 201;
 const SERVICE: u16 = 243;
@@ -84,6 +85,11 @@ impl Ports {
     /// Where the name node answers DNS over QUIC.
     pub fn names_quic(self) -> SocketAddr {
         SocketAddr::new(LOCAL, self.base + NAMES_QUIC)
+    }
+
+    /// Where the zone signer tells name nodes.
+    pub fn zone_feed(self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.base + ZONE_FEED)
     }
 
     /// Where the certificate authority serves its root.
@@ -221,6 +227,7 @@ mod tests {
             ports.names_tls(),
             ports.names_https(),
             ports.names_quic(),
+            ports.zone_feed(),
             ports.certificate_authority(),
         ];
         for index in 0..MAX_VALIDATORS {

@@ -28,7 +28,15 @@ fn a_circle_goes_up_says_how_it_is_goes_down_and_up_again() {
 
     let status = circle.run(&["status"]);
     assert_eq!(status.code, 0, "{}", status.stdout);
-    for part in ["node-0", "node-3", "provider-1", "names", "ca", "agent"] {
+    for part in [
+        "node-0",
+        "node-3",
+        "provider-1",
+        "signer",
+        "names",
+        "ca",
+        "agent",
+    ] {
         assert!(status.stdout.contains(part), "{}", status.stdout);
     }
     let height = circle.height();

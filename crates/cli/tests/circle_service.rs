@@ -82,6 +82,19 @@ fn a_service_answers_over_https_and_can_be_stopped_started_and_removed() {
         fields[3..].concat().to_lowercase(),
         served_key_digest(&places[0])
     );
+    for (asked, rtype, verdict) in [
+        (NAME, "A", "; fully validated"),
+        (NAME, "TLSA", "; fully validated"),
+        (NAME, "MX", "; negative response, fully validated"),
+        (
+            "nobody.internal",
+            "A",
+            "; negative response, fully validated",
+        ),
+    ] {
+        let told = circle.delv(asked, rtype);
+        assert!(told.starts_with(verdict), "{asked} {rtype}: {told}");
+    }
 
     circle.ringfort(&["stop", NAME]);
     assert!(

@@ -302,6 +302,19 @@ impl Client {
         keys: Vec<Vec<u8>>,
         height: Height,
     ) -> Result<Vec<Proven>, ClientError> {
+        let all = self.proofs_since(keys, height).await?;
+        Ok(all.into_iter().map(|(proven, _)| proven).collect())
+    }
+
+    /// As [`Client::proven_many_since`], each with the proof itself in its
+    /// canonical encoding, for whoever is to be shown it.
+    ///
+    /// Errors: as [`Client::proven`].
+    pub async fn proofs_since(
+        &self,
+        keys: Vec<Vec<u8>>,
+        height: Height,
+    ) -> Result<Vec<(Proven, Vec<u8>)>, ClientError> {
         let deadline = Instant::now() + CATCH_UP;
         loop {
             let node = self.transport().preferred();
@@ -334,7 +347,7 @@ impl Client {
         &self,
         keys: &[Vec<u8>],
         height: Height,
-    ) -> Result<Vec<Proven>, ClientError> {
+    ) -> Result<Vec<(Proven, Vec<u8>)>, ClientError> {
         #[derive(Serialize)]
         struct Keys {
             keys: Vec<String>,
@@ -356,25 +369,29 @@ impl Client {
             if &entry.key != key {
                 return Err(ClientError::OtherEntry);
             }
-            let checked = self.check(&entry.proof)?;
+            let bytes =
+                BASE64_STANDARD
+                    .decode(&entry.proof)
+                    .map_err(|error| ClientError::Decode {
+                        what: "proof",
+                        reason: error.to_string(),
+                    })?;
+            let checked = self.check_proof(&bytes)?;
             if checked.key() != key.as_slice() {
                 return Err(ClientError::OtherEntry);
             }
-            proven.push(checked);
+            proven.push((checked, bytes));
         }
-        self.accept(&proven, height)?;
+        self.accept(proven.iter().map(|(proven, _)| proven), height)?;
         Ok(proven)
     }
 
-    /// Decodes and verifies one proof; it does not move what was seen.
-    fn check(&self, encoded: &str) -> Result<Proven, ClientError> {
-        let bytes = BASE64_STANDARD
-            .decode(encoded)
-            .map_err(|error| ClientError::Decode {
-                what: "proof",
-                reason: error.to_string(),
-            })?;
-        let proof = Proof::decode(&bytes).map_err(|error| ClientError::Decode {
+    /// Verifies a proof that came from anyone, of any age; it does not move
+    /// what was seen.
+    ///
+    /// Errors: it does not decode, does not hold, or is of another circle.
+    pub fn check_proof(&self, bytes: &[u8]) -> Result<Proven, ClientError> {
+        let proof = Proof::decode(bytes).map_err(|error| ClientError::Decode {
             what: "proof",
             reason: error.to_string(),
         })?;
@@ -386,9 +403,13 @@ impl Client {
     }
 
     /// Refuses what is behind or stale; remembers the height otherwise.
-    fn accept(&self, proven: &[Proven], wanted: Height) -> Result<(), ClientError> {
+    fn accept<'a>(
+        &self,
+        proven: impl Iterator<Item = &'a Proven> + Clone,
+        wanted: Height,
+    ) -> Result<(), ClientError> {
         let wanted = wanted.max(self.seen());
-        for one in proven {
+        for one in proven.clone() {
             if one.height() < wanted {
                 return Err(ClientError::Behind {
                     have: one.height(),
@@ -403,7 +424,7 @@ impl Client {
                 }
             }
         }
-        if let Some(newest) = proven.iter().map(|one| one.height()).max() {
+        if let Some(newest) = proven.map(Proven::height).max() {
             self.shared.seen.fetch_max(newest.0, Ordering::Relaxed);
             self.shared.seen_at_ms.store(now_ms(), Ordering::Relaxed);
         }

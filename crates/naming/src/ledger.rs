@@ -41,6 +41,19 @@ pub struct Reading {
     /// One value for each key, in the order asked; none where the key is
     /// proven absent.
     pub values: Vec<Option<Vec<u8>>>,
+    /// One proof for each key, encoded: what [`Ledger::check`] takes.
+    pub proofs: Vec<Vec<u8>>,
+}
+
+/// One entry out of a proof that someone passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The entry's key.
+    pub key: Vec<u8>,
+    /// Its value; none where it is proven absent.
+    pub value: Option<Vec<u8>>,
+    /// The height at which it was proven.
+    pub height: Height,
 }
 
 /// Keys as a node lists them: unproven, hints of what to read.
@@ -72,6 +85,11 @@ pub trait Ledger: Send + Sync + 'static {
         keys: Vec<Vec<u8>>,
         since: Height,
     ) -> impl Future<Output = Result<Reading, LedgerError>> + Send;
+
+    /// Verifies a proof that someone passed on, of any age.
+    ///
+    /// Errors: [`LedgerError::Unavailable`], if it is none of this ledger.
+    fn check(&self, proof: &[u8]) -> Result<Checked, LedgerError>;
 
     /// Keys with `prefix`, ascending, strictly after `after`; a page of them.
     fn list(

@@ -11,7 +11,7 @@ use client::{
 use futures_util::{Stream, StreamExt as _};
 use wire::{AccountId, Action, CircleId, CircleKey, Height};
 
-use crate::ledger::{BlockEvents, Ledger, LedgerError, Listing, Post, Reading};
+use crate::ledger::{BlockEvents, Checked, Ledger, LedgerError, Listing, Post, Reading};
 
 /// Keys asked for in one page of a listing.
 const PAGE: usize = client::MAX_LIST_ENTRIES;
@@ -46,17 +46,27 @@ impl Ledger for Remote {
         let since = since.max(self.client.seen());
         let proven = self
             .client
-            .proven_many_since(keys, since)
+            .proofs_since(keys, since)
             .await
             .map_err(unavailable)?;
-        let first = proven.first().ok_or(LedgerError::Missing("keys to read"))?;
+        let (first, _) = proven.first().ok_or(LedgerError::Missing("keys to read"))?;
         Ok(Reading {
             height: first.height(),
             time_ms: first.time_ms(),
             values: proven
                 .iter()
-                .map(|one| one.value().map(<[u8]>::to_vec))
+                .map(|(one, _)| one.value().map(<[u8]>::to_vec))
                 .collect(),
+            proofs: proven.into_iter().map(|(_, proof)| proof).collect(),
+        })
+    }
+
+    fn check(&self, proof: &[u8]) -> Result<Checked, LedgerError> {
+        let proven = self.client.check_proof(proof).map_err(unavailable)?;
+        Ok(Checked {
+            key: proven.key().to_vec(),
+            value: proven.value().map(<[u8]>::to_vec),
+            height: proven.height(),
         })
     }
 
@@ -105,6 +115,10 @@ impl RemoteAccount {
 impl Ledger for RemoteAccount {
     async fn read(&self, keys: Vec<Vec<u8>>, since: Height) -> Result<Reading, LedgerError> {
         self.remote.read(keys, since).await
+    }
+
+    fn check(&self, proof: &[u8]) -> Result<Checked, LedgerError> {
+        self.remote.check(proof)
     }
 
     async fn list(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Listing, LedgerError> {

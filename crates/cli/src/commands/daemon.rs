@@ -1,4 +1,5 @@
-//! `ringfort node | provider | names | ca | agent --config FILE`: the daemons.
+//! `ringfort node | provider | names | signer | ca | agent --config FILE`: the
+//! daemons.
 //!
 //! Each reads one configuration file that says everything about it, logs to
 //! standard error, and ends cleanly on SIGTERM. Nothing here knows whether a
@@ -63,7 +64,7 @@ fn begin() {
 /// Reads a daemon's configuration.
 ///
 /// Errors: names the file; TOML's own message says the line.
-fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     toml::from_str(&text).with_context(|| {
         Advice::new(
@@ -115,6 +116,19 @@ pub fn names(daemon: &Daemon) -> anyhow::Result<Status> {
     runtime()?.block_on(async {
         tokio::select! {
             ended = naming::names::run(config) => ended.map(|never| match never {}),
+            () = told_to_stop() => Ok(()),
+        }
+    })?;
+    Ok(Status::Done)
+}
+
+/// Runs the zone signer.
+pub fn signer(config: &Path) -> anyhow::Result<Status> {
+    begin();
+    let config: naming::names::signer::SignerConfig = read(config)?;
+    runtime()?.block_on(async {
+        tokio::select! {
+            ended = naming::names::signer::run(config) => ended.map(|never| match never {}),
             () = told_to_stop() => Ok(()),
         }
     })?;

@@ -18,6 +18,7 @@ pub mod result;
 pub mod rm;
 pub mod run;
 mod sent;
+pub mod signer;
 pub mod status;
 pub mod supervise;
 pub mod transaction;
@@ -58,6 +59,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Node(node) => daemon::node(&node),
         Command::Provider(provider) => daemon::provider(&provider),
         Command::Names(names) => daemon::names(&names),
+        Command::Signer(signer) => signer::execute(session, signer),
         Command::Ca(authority) => daemon::certificate_authority(&authority),
         Command::Agent(agent) => daemon::agent(&agent),
         Command::Supervise => supervise::execute(session),

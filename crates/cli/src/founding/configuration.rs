@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
+use naming::names::signer::ServerSettings;
 use serde::Serialize;
 use wire::{CircleId, CircleKey, Genesis, PublicKey};
 
@@ -44,8 +45,20 @@ struct Circle<'a> {
 struct Names<'a> {
     #[serde(flatten)]
     circle: Circle<'a>,
+    signers: Vec<String>,
     fronts: Fronts,
     registration: Registration,
+}
+
+#[derive(Serialize)]
+struct Signer<'a> {
+    #[serde(flatten)]
+    circle: Circle<'a>,
+    key_file: PathBuf,
+    passphrase_file: PathBuf,
+    zone_keys: PathBuf,
+    listen: SocketAddr,
+    servers: Vec<ServerSettings>,
 }
 
 /// Where a name server answers.
@@ -100,6 +113,7 @@ pub fn write(
     let names_account = state.names().join(founding::ACCOUNT_KEY);
     let names = Names {
         circle: circle(),
+        signers: vec![ports.zone_feed().to_string()],
         fronts: Fronts {
             listen: vec![ports.names()],
             tls: vec![ports.names_tls()],
@@ -116,6 +130,19 @@ pub fn write(
         },
     };
     write_toml(&state.names().join("names.toml"), &names)?;
+    let directory = state.signer();
+    let signer = Signer {
+        circle: circle(),
+        key_file: directory.join(founding::ACCOUNT_KEY),
+        passphrase_file: passphrase_file(&directory.join(founding::ACCOUNT_KEY)),
+        zone_keys: directory.join("zone-keys.json"),
+        listen: ports.zone_feed(),
+        servers: vec![ServerSettings {
+            label: "ns".parse().expect("a label is a name"),
+            addresses: vec![ports.names().ip()],
+        }],
+    };
+    write_toml(&directory.join("signer.toml"), &signer)?;
     let directory = state.certificate_authority();
     let authority = Authority {
         circle: circle(),

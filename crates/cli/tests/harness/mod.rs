@@ -331,6 +331,33 @@ impl Circle {
             .collect()
     }
 
+    /// What delv, which trusts the keys that `signer keys` names, says of a
+    /// question to the name node.
+    pub fn delv(&self, name: &str, rtype: &str) -> String {
+        let keys = self.json(&["signer", "keys"]);
+        let ds = keys
+            .as_array()
+            .and_then(|keys| keys.iter().find_map(|key| key["ds"].as_str()))
+            .unwrap_or_else(|| panic!("no key to trust in {keys}"));
+        let fields: Vec<&str> = ds.split_whitespace().collect();
+        let anchor = format!(
+            "trust-anchors {{ \"{}\" static-ds {} \"{}\"; }};\n",
+            fields[0],
+            fields[3..6].join(" "),
+            fields[6..].concat()
+        );
+        let file = self.state().join("run/anchor.delv");
+        std::fs::write(&file, anchor).unwrap();
+        let port = (self.base_port + 153).to_string();
+        let output = Command::new("delv")
+            .args(["@127.0.0.1", "-p", &port, "+root=internal", "-a"])
+            .arg(&file)
+            .args([name, rtype])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     fn print_logs(&self) {
         let Ok(logs) = std::fs::read_dir(self.state().join("logs")) else {
             return;

@@ -3,7 +3,7 @@
 //! What stands here is what a name server may believe a signature by: a key
 //! that is not on the ledger signs nothing.
 //!
-//! Source: docs/spec/dns.md §6.
+//! Source: docs/spec/dns.md §8.
 
 mod set;
 

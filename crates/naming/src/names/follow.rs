@@ -20,13 +20,14 @@ use std::{
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tracing::{debug, info, warn};
-use wire::{DomainName, Event, Height, record, state_key};
+use wire::{DomainName, Height};
 
 use super::{
     published::Published,
+    subjects::{self, Entry, Subject, keys},
     zone::{Zone, ZoneSettings},
 };
-use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, chain};
+use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, Reading, chain};
 
 /// How often names are read again without cause. It also is how often a quiet
 /// ledger's newest header is proven, and so must be well below the time after
@@ -36,21 +37,59 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before asking nodes again that all failed.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Proven reads under way at once while the names are first read.
-const CONCURRENT_READS: usize = 4;
+/// What exact changes are handed to.
+pub(super) trait Image: Send {
+    /// Begins anew: what was taken over before counts no more.
+    fn begin(&mut self, apexes: &[DomainName]);
+
+    /// Takes over what changed since the last call, as it is at `height`.
+    /// `time_ms` is the time of the newest header under which everything was
+    /// proven; it may be all that is new.
+    fn take(&mut self, height: Height, time_ms: u64, changes: Vec<ProvenChange<'_>>);
+
+    /// Whether proofs are to come along.
+    fn wants_proofs(&self) -> bool;
+}
+
+/// An entry that changed.
+pub(super) struct ProvenChange<'a> {
+    /// Which.
+    pub subject: Subject,
+    /// Its record; none if it is gone.
+    pub entry: Option<&'a Entry>,
+    /// The proof of it, if it was wanted.
+    pub proof: Vec<u8>,
+}
 
 /// Follows `ledger` and publishes an image whenever names changed or a newer
 /// header was proven. It ends with its caller.
 ///
-/// Shape: zones are those of `apexes`, or the genesis' if there are none.
+/// Shape: zones are those of `apexes`, or the genesis' if there are none. A
+///        zone that the ledger holds keys of is not published: only a signer
+///        makes it whole.
 pub async fn follow(
     ledger: &impl Ledger,
     apexes: &[DomainName],
     settings: ZoneSettings,
     published: &Published,
 ) -> std::convert::Infallible {
+    let mut image = Unsigned {
+        zone: Zone::new(&[], settings.clone()),
+        settings,
+        published,
+        warned: false,
+    };
+    follow_into(ledger, apexes, &mut image).await
+}
+
+/// Follows `ledger` and hands every exact change to `image`.
+pub(super) async fn follow_into(
+    ledger: &impl Ledger,
+    apexes: &[DomainName],
+    image: &mut impl Image,
+) -> std::convert::Infallible {
     loop {
-        match follow_from_scratch(ledger, apexes, &settings, published).await {
+        match follow_from_scratch(ledger, apexes, image).await {
             Ok(never) => match never {},
             Err(error) => {
                 warn!(error = %chain(&error), "names are read from scratch");
@@ -60,34 +99,71 @@ pub async fn follow(
     }
 }
 
+/// Publishes images that nobody signs.
+struct Unsigned<'a> {
+    zone: Zone,
+    settings: ZoneSettings,
+    published: &'a Published,
+    warned: bool,
+}
+
+impl Image for Unsigned<'_> {
+    fn begin(&mut self, apexes: &[DomainName]) {
+        self.zone = Zone::new(apexes, self.settings.clone());
+    }
+
+    fn take(&mut self, height: Height, time_ms: u64, changes: Vec<ProvenChange<'_>>) {
+        let changes = changes
+            .iter()
+            .map(|change| change.subject.change(change.entry));
+        self.zone = self.zone.advance(height, time_ms, changes).0;
+        let signed = self.zone.apexes().iter().find(|apex| apex.keys().is_some());
+        match signed {
+            None => self.published.publish(Arc::new(self.zone.clone())),
+            Some(apex) if !self.warned => {
+                warn!(apex = %apex.text(), "the zone has keys: name its `signers` in names.toml; until then it is not served");
+                self.warned = true;
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn wants_proofs(&self) -> bool {
+        false
+    }
+}
+
 async fn follow_from_scratch(
     ledger: &impl Ledger,
     apexes: &[DomainName],
-    settings: &ZoneSettings,
-    published: &Published,
+    image: &mut impl Image,
 ) -> Result<std::convert::Infallible, LedgerError> {
     let (founded, reading) = ledger::apexes(ledger).await?;
     let apexes = if apexes.is_empty() { &founded } else { apexes };
     let start = reading.height;
+    image.begin(apexes);
     let mut follower = Follower {
         ledger,
-        published,
-        zone: Zone::new(apexes, settings.clone()),
-        names: BTreeMap::new(),
+        image,
+        apex: apexes.first().cloned(),
+        entries: BTreeMap::new(),
         pending: BTreeSet::new(),
-        changed: BTreeSet::new(),
+        changed: BTreeMap::new(),
         told: start,
         needed: start,
         proven: start,
         time_ms: reading.time_ms,
+        taken: None,
         swept: None,
     };
     // Events are followed from before the listing, so that no change falls
     // between the two.
     let mut events = pin!(ledger.events(start.plus(1)));
-    follower.list(start).await?;
-    info!(names = follower.pending.len(), height = %start, "reading names");
-    follower.read_first().await?;
+    let all = subjects::list(ledger, apexes, start).await?;
+    info!(names = all.len(), height = %start, "reading names");
+    for (batch, reading) in subjects::read_all(ledger, all, start).await? {
+        follower.take(&batch, &reading);
+    }
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -99,17 +175,17 @@ async fn follow_from_scratch(
     }
 }
 
-struct Follower<'a, L> {
+struct Follower<'a, L, I> {
     ledger: &'a L,
-    published: &'a Published,
-    /// The image last published, or the empty one.
-    zone: Zone,
-    /// Every name with its record as last proven.
-    names: BTreeMap<DomainName, record::Name>,
-    /// Names to read again.
-    pending: BTreeSet<DomainName>,
-    /// Names whose records differ from those in `zone`.
-    changed: BTreeSet<DomainName>,
+    image: &'a mut I,
+    /// Any zone: what is read where there is nothing else to read.
+    apex: Option<DomainName>,
+    /// Everything there is, as last proven.
+    entries: BTreeMap<Subject, Entry>,
+    /// What to read again.
+    pending: BTreeSet<Subject>,
+    /// What differs from what the image took over, with its proof if wanted.
+    changed: BTreeMap<Subject, Vec<u8>>,
     /// Events are known up to this height.
     told: Height,
     /// Events must be known up to this height before the next image.
@@ -118,56 +194,13 @@ struct Follower<'a, L> {
     proven: Height,
     /// The newest proof's time.
     time_ms: u64,
-    /// The name that the sweep read last.
-    swept: Option<DomainName>,
+    /// Height and time that the image last took over.
+    taken: Option<(Height, u64)>,
+    /// What the sweep read last.
+    swept: Option<Subject>,
 }
 
-impl<L: Ledger> Follower<'_, L> {
-    /// Lists the names there are; each waits to be read.
-    async fn list(&mut self, start: Height) -> Result<(), LedgerError> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = self.ledger.list(state_key::NAMES, after.as_deref()).await?;
-            if page.height < start {
-                // A node that is behind would hide names that we will hear no event of.
-                tokio::time::sleep(RETRY_INTERVAL).await;
-                continue;
-            }
-            self.pending.extend(page.keys.iter().filter_map(|key| {
-                let text = key.strip_prefix(state_key::NAMES)?;
-                std::str::from_utf8(text).ok()?.parse().ok()
-            }));
-            match page.keys.last() {
-                Some(last) if page.more && Some(last) > after.as_ref() => {
-                    after = Some(last.clone());
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Reads every pending name, several batches at a time.
-    async fn read_first(&mut self) -> Result<(), LedgerError> {
-        let names: Vec<DomainName> = std::mem::take(&mut self.pending).into_iter().collect();
-        let (ledger, since) = (self.ledger, self.told);
-        let batches: Vec<Vec<DomainName>> = names.chunks(MAX_KEYS).map(<[_]>::to_vec).collect();
-        let mut readings = futures_util::stream::iter(batches)
-            .map(|batch| async move {
-                let reading = ledger.read(keys(&batch), since).await;
-                (batch, reading)
-            })
-            .buffer_unordered(CONCURRENT_READS);
-        let mut done = Vec::new();
-        while let Some((batch, reading)) = readings.next().await {
-            done.push((batch, reading?));
-        }
-        drop(readings);
-        for (batch, reading) in done {
-            self.take(&batch, &reading);
-        }
-        Ok(())
-    }
-
+impl<L: Ledger, I: Image> Follower<'_, L, I> {
     /// Takes the block that arrived and all that are ready behind it.
     fn hear_all(
         &mut self,
@@ -191,46 +224,40 @@ impl<L: Ledger> Follower<'_, L> {
             return Err(LedgerError::Missing("events between two blocks"));
         }
         self.told = block.height;
-        for event in &block.events {
-            match event {
-                Event::NameChanged { name } | Event::NameReleased { name, .. } => {
-                    self.pending.insert(name.clone());
-                }
-                _ => {}
-            }
-        }
+        self.pending
+            .extend(block.events.iter().filter_map(Subject::of_event));
         Ok(())
     }
 
-    /// Puts the next names of the sweep among those to be read.
+    /// Puts the next of everything there is among what is to be read.
     fn sweep(&mut self) {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = self.swept.take().map_or(Unbounded, Excluded);
-        let batch: Vec<DomainName> = self
-            .names
+        let batch: Vec<Subject> = self
+            .entries
             .range((from, Unbounded))
-            .map(|(name, _)| name.clone())
+            .map(|(subject, _)| subject.clone())
             .take(MAX_KEYS)
             .collect();
-        // After the last name comes the first.
+        // After the last comes the first.
         self.swept = batch.last().cloned();
         self.pending.extend(batch);
         if self.pending.is_empty() {
             // A circle without names still has a newest header: the read of
-            // any name, here of an apex, proves it.
-            self.pending.extend(self.zone.apex_texts().next().cloned());
+            // anything, here of a zone, proves it.
+            self.pending.extend(self.apex.clone().map(Subject::Zone));
         }
     }
 
-    /// Reads what is pending and publishes if that makes an exact image.
+    /// Reads what is pending and hands it over if that makes an exact image.
     async fn settle(&mut self) {
         while !self.pending.is_empty() {
-            let batch: Vec<DomainName> = self.pending.iter().take(MAX_KEYS).cloned().collect();
+            let batch: Vec<Subject> = self.pending.iter().take(MAX_KEYS).cloned().collect();
             match self.ledger.read(keys(&batch), self.told).await {
                 Ok(reading) => {
                     self.take(&batch, &reading);
-                    for name in &batch {
-                        self.pending.remove(name);
+                    for subject in &batch {
+                        self.pending.remove(subject);
                     }
                 }
                 Err(error) => {
@@ -240,66 +267,89 @@ impl<L: Ledger> Follower<'_, L> {
                 }
             }
         }
-        self.publish();
+        self.hand_over();
     }
 
     /// Takes proven records over.
-    fn take(&mut self, batch: &[DomainName], reading: &ledger::Reading) {
+    fn take(&mut self, batch: &[Subject], reading: &Reading) {
         if reading.height >= self.proven {
             self.proven = reading.height;
             self.time_ms = self.time_ms.max(reading.time_ms);
         }
-        for (name, value) in batch.iter().zip(&reading.values) {
-            let record = value.as_deref().and_then(|value| decode(name, value));
-            let known = self.names.get(name);
-            if known == record.as_ref() {
+        let wants_proofs = self.image.wants_proofs();
+        for (at, subject) in batch.iter().enumerate() {
+            let value = reading.values.get(at).and_then(Option::as_deref);
+            let entry = subject.decode(value);
+            let known = self.entries.get(subject);
+            if known == entry.as_ref() {
                 continue;
             }
             // Absence does not say since when: only events up to the proof do.
-            let since = record.as_ref().map_or(reading.height, |new| new.changed_at);
+            let since = entry.as_ref().map_or(reading.height, Entry::changed_at);
             self.needed = self.needed.max(since);
-            self.changed.insert(name.clone());
-            match record {
-                Some(record) => self.names.insert(name.clone(), record),
-                None => self.names.remove(name),
+            if let (Subject::Zone(apex), true) = (subject, self.taken.is_some())
+                && endpoint_ttl(known) != endpoint_ttl(entry.as_ref())
+            {
+                // What follows from replicas is made of it.
+                let names = names_beneath(&self.entries, apex);
+                for name in names {
+                    self.changed.entry(name).or_default();
+                }
+            }
+            let proof = reading.proofs.get(at).filter(|_| wants_proofs);
+            self.changed
+                .insert(subject.clone(), proof.cloned().unwrap_or_default());
+            match entry {
+                Some(entry) => self.entries.insert(subject.clone(), entry),
+                None => self.entries.remove(subject),
             };
         }
     }
 
-    /// Publishes the image at the greatest height for which it is exact.
-    fn publish(&mut self) {
+    /// Hands the image over at the greatest height for which it is exact.
+    fn hand_over(&mut self) {
         if self.told < self.needed {
             return;
         }
         // A proof is only as fresh as what has been heard up to its height: a
         // stream of events that stands still must not look alive.
+        let last_ms = self.taken.map_or(0, |(_, time_ms)| time_ms);
         let time_ms = if self.told >= self.proven {
             self.time_ms
         } else {
-            self.zone.time_ms()
+            last_ms
         };
-        if self.changed.is_empty() && time_ms == self.zone.time_ms() {
+        if self.taken.is_some() && self.changed.is_empty() && time_ms == last_ms {
             return;
         }
-        let height = self.told.min(self.proven).max(self.zone.height());
-        let changes = self.changed.iter().map(|name| (name, self.names.get(name)));
-        self.zone = self.zone.next(height, time_ms, changes);
-        self.changed.clear();
-        self.published.publish(Arc::new(self.zone.clone()));
+        let last = self.taken.map_or(Height(0), |(height, _)| height);
+        let height = self.told.min(self.proven).max(last);
+        let changes = std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|(subject, proof)| ProvenChange {
+                entry: self.entries.get(&subject),
+                subject,
+                proof,
+            })
+            .collect();
+        self.image.take(height, time_ms, changes);
+        self.taken = Some((height, time_ms));
     }
 }
 
-fn keys(names: &[DomainName]) -> Vec<Vec<u8>> {
-    names.iter().map(state_key::name).collect()
+/// For how long what follows from replicas may be cached, where a zone says so.
+pub(super) fn endpoint_ttl(entry: Option<&Entry>) -> Option<u32> {
+    match entry {
+        Some(Entry::Zone(record)) => Some(record.zone.endpoint_ttl),
+        _ => None,
+    }
 }
 
-fn decode(name: &DomainName, value: &[u8]) -> Option<record::Name> {
-    match record::decode::<record::Name>(value) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            // A newer ledger's record: not to be served is better than wrong.
-            warn!(%name, %error, "a name's record does not decode; it is not served");
-            None
-        }
-    }
+/// Every name beneath `apex`.
+pub(super) fn names_beneath(entries: &BTreeMap<Subject, Entry>, apex: &DomainName) -> Vec<Subject> {
+    let is_beneath = |subject: &&Subject| match subject {
+        Subject::Name(name) => name.prefix_under(apex).is_some(),
+        Subject::Zone(_) => false,
+    };
+    entries.keys().filter(is_beneath).cloned().collect()
 }

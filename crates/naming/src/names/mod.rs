@@ -8,13 +8,16 @@ mod answer;
 mod cookies;
 mod designation;
 pub mod dnssec;
+mod feed;
 mod follow;
 mod fronts;
+mod mirror;
 mod published;
 mod rate_limit;
 mod registration;
 pub mod signer;
 mod status;
+mod subjects;
 mod synthesis;
 mod transfer;
 mod zone;
@@ -39,7 +42,7 @@ pub use self::{
     registration::RegistrationSettings,
     status::NamesStatus,
     transfer::{KeySettings, SecondarySettings, TransferError, TransferSettings},
-    zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, ds},
+    zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, absolute, ds},
 };
 use crate::{
     ledger::{Ledger, Post},
@@ -71,6 +74,10 @@ pub struct NamesConfig {
     /// How far behind the ledger answers may be.
     #[serde(default)]
     pub tolerance: Tolerance,
+    /// Zone signers to be told by, `HOST:PORT`; the next is asked when one
+    /// fails. Without any, zones that the ledger holds keys of are not served.
+    #[serde(default)]
+    pub signers: Vec<String>,
 }
 
 /// Why the name daemon could not start.
@@ -131,7 +138,13 @@ pub async fn run_over(
     if settings.ns_addresses.is_empty() {
         settings.ns_addresses = own_addresses(&config.fronts.listen);
     }
-    let following = follow(&ledger, &config.apexes, settings, &published);
+    let following = async {
+        if config.signers.is_empty() {
+            return follow(&ledger, &config.apexes, settings, &published).await;
+        }
+        let (signers, apexes) = (&config.signers, &config.apexes);
+        mirror::mirror(&ledger, signers, apexes, &settings, &published).await
+    };
     let registering = async {
         match (&account, &config.registration, fronts.identity()) {
             (Some(account), Some(settings), Some(identity)) => {
@@ -164,6 +177,11 @@ fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
 /// and what comes back must itself parse and keep to its limit.
 pub fn fuzz_query(data: &[u8]) {
     answer::fuzz_query(data);
+}
+
+/// What a name server reads of a zone signer's octets, for fuzzing.
+pub fn fuzz_feed(data: &[u8]) {
+    feed::fuzz(data);
 }
 
 /// What the encrypted fronts read of arbitrary octets, for fuzzing: a stream

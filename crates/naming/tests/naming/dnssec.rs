@@ -17,7 +17,7 @@ use crate::{
 const APEX: &str = "internal";
 
 /// What a zone signer with `keys` has the ledger say.
-pub fn zone_record(keys: &FileKeys) -> record::Zone {
+fn zone_record(keys: &FileKeys) -> record::Zone {
     record::Zone {
         zone: SetZone {
             apex: name_of(APEX),
@@ -63,7 +63,13 @@ fn names() -> Vec<record::Name> {
         set(Some("sub"), 2, 60, &[b"\x02ns\x07example\x00"]),
         set(Some("sub"), 43, 60, &[&ds]),
     ];
-    vec![hello, alias, secure, name("zz.internal")]
+    let mut wild = name("wild.internal");
+    wild.records = vec![
+        set(Some("*"), 1, 60, &[&[192, 0, 2, 9]]),
+        set(Some("*.alias"), 5, 60, &[b"\x05hello\x08internal\x00"]),
+        set(Some("exact"), 16, 60, &[b"\x01x"]),
+    ];
+    vec![hello, alias, secure, wild, name("zz.internal")]
 }
 
 /// A signed zone, its name server, and the anchor by which to trust it.
@@ -279,6 +285,35 @@ const SECURE: &[(&[&str], &str, &str)] = &[
         "negative response, fully validated",
         "ncache nxrrset",
     ),
+    // From a wildcard: what it holds, what it does not, and what it does not
+    // stand for because the name or a closer one exists.
+    (&["any.wild.internal", "A"], "fully validated", "192.0.2.9"),
+    (
+        &["any.thing.wild.internal", "A"],
+        "fully validated",
+        "192.0.2.9",
+    ),
+    (&["*.wild.internal", "A"], "fully validated", "192.0.2.9"),
+    (
+        &["x.alias.wild.internal", "AAAA"],
+        "fully validated",
+        "2001:db8::1",
+    ),
+    (
+        &["any.wild.internal", "MX"],
+        "negative response, fully validated",
+        "ncache nxrrset",
+    ),
+    (
+        &["exact.wild.internal", "A"],
+        "negative response, fully validated",
+        "ncache nxrrset",
+    ),
+    (
+        &["below.exact.wild.internal", "A"],
+        "negative response, fully validated",
+        "ncache nxdomain",
+    ),
     // No such name: between, before and after all, beneath one that exists.
     (
         &["nobody.internal", "A"],
@@ -465,7 +500,7 @@ async fn bind_and_ldns_verify_the_whole_zone_file() {
 }
 
 /// Has two programs verify every signature and the chain of `file`.
-pub fn verify(file: &Path) {
+fn verify(file: &Path) {
     let file = file.to_str().unwrap();
     output("dnssec-verify", &["-o", APEX, file]);
     output("ldns-verify-zone", &[file]);

@@ -15,4 +15,5 @@ mod registration;
 mod resolving;
 mod secondaries;
 mod server;
+mod signing;
 mod values;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use naming::ledger::{BlockEvents, Ledger, LedgerError, Listing, Post, Reading};
+use naming::ledger::{BlockEvents, Checked, Ledger, LedgerError, Listing, Post, Reading};
 use tokio::sync::watch;
 use wire::{
     AccountId, Action, CertifyNameServer, ContractId, Event, Height, NameServerTerms,
@@ -149,6 +149,13 @@ impl MemoryLedger {
     }
 }
 
+/// Adds a digest, which stands for the circle's signature: it shows damage.
+fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    let digest = wire::Digest::tagged("test/proof", &[&body]);
+    body.extend_from_slice(&digest.0);
+    body
+}
+
 impl Ledger for MemoryLedger {
     async fn read(&self, keys: Vec<Vec<u8>>, since: Height) -> Result<Reading, LedgerError> {
         assert!(!keys.is_empty() && keys.len() <= naming::ledger::MAX_KEYS);
@@ -163,6 +170,30 @@ impl Ledger for MemoryLedger {
                 .iter()
                 .map(|key| state.entries.get(key).cloned())
                 .collect(),
+            proofs: keys
+                .iter()
+                .map(|key| {
+                    let proof = (key, state.entries.get(key), height.0);
+                    seal(borsh::to_vec(&proof).unwrap())
+                })
+                .collect(),
+        })
+    }
+
+    fn check(&self, proof: &[u8]) -> Result<Checked, LedgerError> {
+        let forged = || LedgerError::Unavailable("the proof is forged".into());
+        let (body, _) = proof
+            .split_at_checked(proof.len().saturating_sub(32))
+            .ok_or_else(forged)?;
+        if seal(body.to_vec()) != proof {
+            return Err(forged());
+        }
+        let (key, value, height): (Vec<u8>, Option<Vec<u8>>, u64) =
+            borsh::from_slice(body).map_err(|_| forged())?;
+        Ok(Checked {
+            key,
+            value,
+            height: Height(height),
         })
     }
 
@@ -204,19 +235,27 @@ impl Post for MemoryLedger {
 
     async fn post(&self, actions: Vec<Action>) -> Result<(), LedgerError> {
         self.arrive().await?;
-        let mut issued = Vec::new();
-        for action in actions {
-            match action {
-                Action::IssueCertificate(action) => issued.push(action),
-                Action::RegisterNameServer(action) => return self.register(action.terms),
-                Action::CertifyNameServer(action) => return self.certify_server(&action),
-                other => panic!("a daemon does not {}", other.name()),
-            }
-        }
         let mut changes = Vec::new();
         let mut events = Vec::new();
         let next = self.height().plus(1);
-        for action in issued {
+        for action in actions {
+            let action = match action {
+                Action::IssueCertificate(issued) => issued,
+                Action::RegisterNameServer(action) => return self.register(action.terms),
+                Action::CertifyNameServer(action) => return self.certify_server(&action),
+                Action::SetZone(zone) => {
+                    let record = record::Zone {
+                        zone: zone.clone(),
+                        signer: self.account,
+                        changed_at: next,
+                    };
+                    let key = state_key::zone(&zone.apex);
+                    changes.push((key, Some(record::encode(&record))));
+                    events.push(Event::ZoneChanged { apex: zone.apex });
+                    continue;
+                }
+                other => panic!("no agent of a circle does {}", other.name()),
+            };
             let (name, ended) = self.name_of(action.contract);
             if ended {
                 return Err(LedgerError::Rejected(wire::Reject::ContractEnded));

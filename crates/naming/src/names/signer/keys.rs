@@ -155,6 +155,7 @@ struct Loaded {
 pub struct FileKeys {
     path: PathBuf,
     keys: Vec<Loaded>,
+    is_moved: bool,
 }
 
 impl std::fmt::Debug for FileKeys {
@@ -199,13 +200,42 @@ impl FileKeys {
         Ok(Self {
             path: path.to_owned(),
             keys,
+            is_moved: false,
         })
+    }
+
+    /// Keeps other programs from changing the keys at `path` until it is
+    /// dropped.
+    ///
+    /// Errors: [`KeyFileError::File`].
+    pub fn lock(path: &Path) -> Result<fs::File, KeyFileError> {
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(".lock");
+        let lock = || {
+            let file = fs::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|source| KeyFileError::File {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Whether anything differs from what was read or last saved.
+    pub fn is_moved(&self) -> bool {
+        self.is_moved
     }
 
     /// Writes the keys, whole or not at all.
     ///
     /// Errors: [`KeyFileError::File`].
-    pub fn save(&self) -> Result<(), KeyFileError> {
+    pub fn save(&mut self) -> Result<(), KeyFileError> {
         let file = KeyFile {
             keys: self.keys.iter().map(|key| key.stored.clone()).collect(),
         };
@@ -226,7 +256,9 @@ impl FileKeys {
         write().map_err(|source| KeyFileError::File {
             path: self.path.clone(),
             source,
-        })
+        })?;
+        self.is_moved = false;
+        Ok(())
     }
 
     /// Adds a new key of `apex` whose tag no other key of the zone has, so
@@ -255,9 +287,22 @@ impl FileKeys {
             let tag = loaded.key.tag;
             if self.keys.iter().all(|key| key.key.tag != tag) {
                 self.keys.push(loaded);
+                self.is_moved = true;
                 return Ok(tag);
             }
         }
+    }
+
+    /// The zones that there are keys of, ascending.
+    pub fn apexes(&self) -> Vec<DomainName> {
+        let mut all: Vec<DomainName> = self
+            .keys
+            .iter()
+            .map(|key| key.stored.apex.clone())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// The keys of `apex`, with their tags.
@@ -270,6 +315,7 @@ impl FileKeys {
 
     /// The key of `apex` with `tag`.
     pub(super) fn get_mut(&mut self, apex: &DomainName, tag: u16) -> Option<&mut StoredKey> {
+        self.is_moved = true;
         self.keys
             .iter_mut()
             .find(|key| key.stored.apex == *apex && key.key.tag == tag)
@@ -278,6 +324,7 @@ impl FileKeys {
 
     /// Forgets the key of `apex` with `tag`.
     pub(super) fn remove(&mut self, apex: &DomainName, tag: u16) {
+        self.is_moved = true;
         self.keys
             .retain(|key| key.stored.apex != *apex || key.key.tag != tag);
     }
@@ -286,6 +333,16 @@ impl FileKeys {
     pub fn public(&self, apex: &DomainName) -> Vec<ZoneKey> {
         let of_zone = self.keys.iter().filter(|key| key.stored.apex == *apex);
         of_zone.map(Loaded::public).collect()
+    }
+}
+
+impl<K: KeySource + Send + Sync> KeySource for std::sync::Arc<K> {
+    fn held(&self, apex: &DomainName, of_keys: bool) -> Vec<HeldKey> {
+        (**self).held(apex, of_keys)
+    }
+
+    fn sign(&self, key: &HeldKey, octets: &[u8]) -> Result<[u8; SIGNATURE_OCTETS], SignError> {
+        (**self).sign(key, octets)
     }
 }
 

@@ -27,7 +27,7 @@ fn apex() -> DomainName {
 }
 
 struct World {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     signing: Signing<FileKeys>,
     /// A name server's image, signed by what the signer sent.
     edge: Zone,
@@ -43,10 +43,11 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let mut keys = FileKeys::open(&directory.path().join("zone-keys.json")).unwrap();
         roll::begin(&mut keys, &apex(), NOW).unwrap();
+        keys.save().unwrap();
         let on_ledger = zone_record(&keys);
         let zone = Zone::new(&[apex()], ZoneSettings::default());
         let mut world = Self {
-            _directory: directory,
+            directory,
             signing: Signing::new(keys, zone.clone()),
             edge: zone,
             height: Height(0),
@@ -127,8 +128,7 @@ impl World {
             };
             let apex = apex();
             let stepped = roll::advance(&mut keys, &apex, around);
-            keys.save().unwrap();
-            self.signing.set_keys(keys);
+            self.take(keys);
             // The signer goes on under the former keys until the ledger shows the new.
             self.step(&[]);
             if stepped {
@@ -139,8 +139,12 @@ impl World {
     }
 
     fn reopened(&self) -> FileKeys {
-        self.signing.keys().save().unwrap();
-        FileKeys::open(&self._directory.path().join("zone-keys.json")).unwrap()
+        FileKeys::open(&self.directory.path().join("zone-keys.json")).unwrap()
+    }
+
+    fn take(&mut self, mut keys: FileKeys) {
+        keys.save().unwrap();
+        self.signing.set_keys(keys);
     }
 
     fn phases(&self, role: Role) -> Vec<Phase> {
@@ -332,7 +336,7 @@ fn a_zone_signing_key_is_rolled_by_pre_publication() {
     let new = roll::roll_zone_signing(&mut keys, &apex(), world.now).unwrap();
     assert!(!former.contains(&new));
     assert!(roll::roll_zone_signing(&mut keys, &apex(), world.now).is_err());
-    world.signing.set_keys(keys);
+    world.take(keys);
     world.publish_keys();
     world.check();
     assert_eq!(
@@ -374,7 +378,7 @@ fn a_key_signing_key_is_rolled_by_double_ds() {
     let mut keys = world.reopened();
     assert!(roll::confirm_parent(&mut keys, &apex(), world.now).is_err());
     let new = roll::roll_key_signing(&mut keys, &apex(), world.now).unwrap();
-    world.signing.set_keys(keys);
+    world.take(keys);
     world.publish_keys();
     let cds = |world: &World| {
         let node = world.edge.apexes()[0].node();
@@ -392,7 +396,7 @@ fn a_key_signing_key_is_rolled_by_double_ds() {
         roll::confirm_parent(&mut keys, &apex(), world.now).unwrap(),
         new
     );
-    world.signing.set_keys(keys);
+    world.take(keys);
     world.pass(86_400, 4);
     assert_eq!(
         world.phases(Role::KeySigning),

@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 
-use domain::base::{
-    Record,
-    iana::Class,
-    zonefile_fmt::{DisplayKind, ZonefileFmt as _},
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use domain::{
+    base::{
+        Record,
+        iana::Class,
+        zonefile_fmt::{DisplayKind, ZonefileFmt as _},
+    },
+    rdata::{ZoneRecordData, dnssec::Timestamp},
 };
+use time::OffsetDateTime;
 
-use super::Apex;
+use super::{Apex, Data, OwnerName, RrSet};
 
 impl Apex {
     /// The zone with its signatures, one record a line, in canonical order:
@@ -19,14 +24,11 @@ impl Apex {
             let mut lines: Vec<String> = set
                 .data
                 .iter()
-                .chain(&set.signatures)
-                .map(|data| {
-                    let record = Record::new(&owner, Class::IN, set.ttl, data);
-                    record.display_zonefile(DisplayKind::Simple).to_string()
-                })
+                .map(|data| line(&owner, set, data))
                 .collect();
             // Data come in the order in which they were learnt.
-            lines[..set.data.len()].sort_unstable();
+            lines.sort_unstable();
+            lines.extend(set.signatures.iter().map(|data| line(&owner, set, data)));
             for line in lines {
                 // Writing into a string does not fail.
                 let _ = writeln!(text, "{line}");
@@ -34,4 +36,42 @@ impl Apex {
         }
         text
     }
+}
+
+fn line(owner: &OwnerName, set: &RrSet, data: &Data) -> String {
+    let ZoneRecordData::Rrsig(rrsig) = data else {
+        let record = Record::new(owner, Class::IN, set.ttl, data);
+        return record.display_zonefile(DisplayKind::Simple).to_string();
+    };
+    // The library writes times as seconds, which RFC 4034 §3.2 allows and
+    // not every server reads.
+    format!(
+        "{}. {} IN RRSIG {} {} {} {} {} {} {} {}. {}",
+        owner,
+        set.ttl.as_secs(),
+        rrsig.type_covered(),
+        rrsig.algorithm().to_int(),
+        rrsig.labels(),
+        rrsig.original_ttl().as_secs(),
+        date(rrsig.expiration()),
+        date(rrsig.inception()),
+        rrsig.key_tag(),
+        rrsig.signer_name(),
+        BASE64_STANDARD.encode(rrsig.signature()),
+    )
+}
+
+/// A time as YYYYMMDDHHMMSS in UTC (RFC 4034 §3.2).
+fn date(timestamp: Timestamp) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(timestamp.into_int().into())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}{:02}{:02}{:02}{:02}{:02}",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }

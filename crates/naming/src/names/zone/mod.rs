@@ -263,7 +263,7 @@ pub(super) fn serial(height: Height) -> Serial {
 }
 
 /// `text` as an absolute name.
-pub(super) fn absolute(text: &str) -> Option<OwnerName> {
+pub fn absolute(text: &str) -> Option<OwnerName> {
     Name::bytes_from_str(text).ok()
 }
 
