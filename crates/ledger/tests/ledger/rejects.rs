@@ -18,6 +18,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::contracts::CASES,
         crate::enclaves::CASES,
         crate::zones::CASES,
+        crate::members::CASES,
     ];
     let reached: BTreeSet<Reject> = tables
         .into_iter()

@@ -7,6 +7,7 @@
 mod enclaves;
 mod locks;
 mod market;
+mod members;
 mod name_key;
 mod name_sale;
 mod names;
@@ -23,6 +24,10 @@ pub use market::{
     HandshakeMessage, HandshakeStep, Heartbeat, OfferTerms, Operate, Operation, Outcome,
     PayloadKind, PayloadReference, PostOffer, PostOutcome, PostRequest, RequestTerms, Resources,
     ServiceEndpoint, WithdrawOffer,
+};
+pub use members::{
+    Change, Deal, Fact, JoinRequest, MemberRole, MemberTerms, MemberUpdate, Policy, Propose,
+    SeatReplacement, Subject, ValidatorSeat, Vote,
 };
 pub use name_key::{NameRecover, NameRotate, NameVeto};
 pub use name_sale::{NameAcceptBid, NameBid, NameBuy, NameSell, NameWithdrawBid, Sale};
@@ -121,6 +126,12 @@ pub enum Action {
 
     /// Zones: a zone signer sets an apex' keys, name servers and times.
     SetZone(SetZone) = 0x38,
+    /// Members: put a change of the circle to the vote.
+    Propose(Propose) = 0x40,
+    /// Members: vote on a proposal; the deciding vote enacts it.
+    Vote(Vote) = 0x41,
+    /// Members: a validator's dealing in the resharing that is under way.
+    Deal(Deal) = 0x42,
 }
 
 impl Action {
@@ -160,6 +171,9 @@ impl Action {
             Self::RegisterEnclave(_) => "register_enclave",
             Self::IssueCertificate(_) => "issue_certificate",
             Self::SetZone(_) => "set_zone",
+            Self::Propose(_) => "propose",
+            Self::Vote(_) => "vote",
+            Self::Deal(_) => "deal",
         }
     }
 }
