@@ -5,22 +5,23 @@
 //! Everything here is bytes at the public interface. This file trusts its
 //! caller to keep shares secret and leaves storing them to the caller.
 
-use commonware_codec::{Copying, DecodeExt, Encode, Read, ReadExt};
+use commonware_codec::{Copying, DecodeExt, Encode, ReadExt};
 use commonware_cryptography::{
     Signer as _,
     bls12381::{
         dkg::feldman_desmedt,
         primitives::{
             group::Share,
-            sharing::{Mode, ModeVersion, Sharing},
+            sharing::{Mode, Sharing},
             variant::MinSig,
         },
     },
     ed25519,
 };
-use commonware_utils::{N3f1, NZU32, TryCollect, ordered::Set};
+use commonware_utils::{N3f1, TryCollect, ordered::Set};
 use rand::{SeedableRng, rngs::StdRng};
-use std::num::NonZeroU32;
+
+use crate::resharing;
 
 /// Length of a validator's Ed25519 public key, in bytes.
 pub const PEER_KEY_LENGTH: usize = 32;
@@ -71,7 +72,8 @@ pub enum KeyError {
 pub struct Dealing {
     /// The circle's constant public key.
     pub group_key: GroupKey,
-    /// The public polynomial: lets every validator check every partial signature.
+    /// The public side of the shares: lets every validator check every partial
+    /// signature, and the next committee take the shares over.
     pub polynomial: Vec<u8>,
     /// Secret shares; each must reach its validator alone.
     pub shares: Vec<zeroize::Zeroizing<Vec<u8>>>,
@@ -108,7 +110,7 @@ pub fn development_dealer(validators: &[PeerKey], seed: [u8; 32]) -> Result<Deal
         .collect();
     Ok(Dealing {
         group_key: group_key(public),
-        polynomial: public.encode().to_vec(),
+        polynomial: output.encode().to_vec(),
         shares,
     })
 }
@@ -153,15 +155,7 @@ pub(crate) fn participant_set(
 }
 
 pub(crate) fn decode_polynomial(bytes: &[u8]) -> Result<Sharing<MinSig>, KeyError> {
-    const MAX: NonZeroU32 = NZU32!(MAX_VALIDATORS);
-    let mut reader = Copying(bytes);
-    let sharing = Sharing::read_cfg(&mut reader, &(MAX, ModeVersion::v0()))
-        .map_err(|_| KeyError::Polynomial)?;
-    if reader.0.is_empty() {
-        Ok(sharing)
-    } else {
-        Err(KeyError::Polynomial)
-    }
+    resharing::decode_sharing(bytes).map(|sharing| sharing.public().clone())
 }
 
 pub(crate) fn decode_share(bytes: &[u8]) -> Result<Share, KeyError> {
@@ -174,7 +168,7 @@ pub(crate) fn decode_share(bytes: &[u8]) -> Result<Share, KeyError> {
     }
 }
 
-fn group_key(sharing: &Sharing<MinSig>) -> GroupKey {
+pub(crate) fn group_key(sharing: &Sharing<MinSig>) -> GroupKey {
     sharing
         .public()
         .encode()

@@ -10,6 +10,7 @@
 //! - [`run`]: a validator over TCP, on threads of its own.
 //! - `simulation` (feature of that name): the same validator, many at a time,
 //!   on a deterministic runtime and a network that fails on purpose.
+//! - [`resharing`]: how shares are made jointly and handed on.
 //! - [`keys`]: key material as bytes. [`certificate`]: what exactly is signed.
 //!
 //! The validator set is the genesis' one. Everything else is written for
@@ -26,6 +27,7 @@ mod gossip;
 mod handle;
 pub mod keys;
 mod lineage;
+pub mod resharing;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod stack;

@@ -9,7 +9,7 @@ use wire::{
     state_key,
 };
 
-use crate::{overlay::Overlay, state::StateRead};
+use crate::{members, overlay::Overlay, state::StateRead};
 
 /// How many sequences ahead of the account's own a mempool takes: as many
 /// transactions as one sender may have in flight.
@@ -52,6 +52,9 @@ fn check(
     let ahead = transaction.sequence.checked_sub(account.sequence);
     if ahead.is_none_or(|ahead| ahead > window) {
         return Err(Reject::SequenceMismatch);
+    }
+    if members::is_duty(state, transaction) {
+        return Ok(Amount::ZERO);
     }
     let fee = fee(&rules.parameters, checked.encoded_bytes());
     if fee > transaction.fee_limit {

@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::BorshDeserialize;
 use wire::{
-    AccountId, Amount, ContractId, Digest, DomainName, OfferId, RequestId, Resources,
+    AccountId, Amount, ContractId, Digest, DomainName, OfferId, ProposalId, RequestId, Resources,
     record::{
-        self, Account, Bid, CircleRecord, Commitment, Contract, ContractStatus, Lock, Name, Offer,
-        Pool, Recovery, Request, RequestStatus, Rules, Search,
+        self, Account, Bid, CircleRecord, Commitment, Contract, ContractStatus, Epoch, Lock,
+        Member, Name, Offer, Pool, Proposal, Recovery, Request, RequestStatus, Rules, Search,
     },
     state_key,
 };
 
 use self::names::AddressEntries;
-use crate::{market::offer_places, state::StateRead};
+use crate::{market::offer_places, members::terms_are_sound, state::StateRead};
 
 /// Entries read at a time.
 const PAGE: usize = 1024;
@@ -88,6 +88,7 @@ pub fn audit(state: &dyn StateRead) -> Result<Audit, AuditError> {
     auditor.check_contracts()?;
     auditor.check_offers()?;
     auditor.check_names()?;
+    auditor.check_members()?;
     let index_entries = auditor.check_indexes()?;
     Ok(Audit {
         supply,
@@ -114,6 +115,10 @@ struct Auditor {
     contracts: BTreeMap<ContractId, Contract>,
     enclaves: BTreeSet<ContractId>,
     searches: BTreeMap<RequestId, Search>,
+    members: BTreeMap<AccountId, Member>,
+    proposals: BTreeMap<ProposalId, Proposal>,
+    epoch: Epoch,
+    dealers: BTreeSet<Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
 }
 
@@ -183,7 +188,9 @@ macro_rules! from_32 {
     };
 }
 
-from_32!(AccountId, ContractId, Digest, OfferId, RequestId);
+from_32!(
+    AccountId, ContractId, Digest, OfferId, ProposalId, RequestId
+);
 
 fn contradiction(what: &'static str, id: impl ToString, reason: &'static str) -> AuditError {
     AuditError::Contradiction {
@@ -222,6 +229,13 @@ impl Auditor {
             contracts: by_id(state, state_key::CONTRACTS)?,
             enclaves: enclaves.into_keys().collect(),
             searches: by_id(state, state_key::UNMATCHED)?,
+            members: by_id(state, state_key::MEMBERS)?,
+            proposals: by_id(state, state_key::PROPOSALS)?,
+            epoch: one(state, state_key::epoch())?,
+            dealers: read_all(state, state_key::DEALINGS)
+                .into_iter()
+                .map(|(key, _)| key)
+                .collect(),
             index: read_all(state, b"i/")
                 .into_iter()
                 .map(|(key, _)| key)
@@ -346,6 +360,53 @@ impl Auditor {
         Ok(())
     }
 
+    fn check_members(&self) -> Result<(), AuditError> {
+        let mut seats = BTreeSet::new();
+        for (id, member) in &self.members {
+            let bad = |reason| Err(contradiction("member", id, reason));
+            if member.key.account() != *id {
+                return bad("its key is another account's");
+            }
+            if !terms_are_sound(&member.terms) {
+                return bad("its terms contradict themselves");
+            }
+            if let Some(seat) = &member.terms.seat
+                && !seats.insert(seat.key)
+            {
+                return bad("its validator's key is another member's too");
+            }
+        }
+        for (id, proposal) in &self.proposals {
+            let once = proposal.votes.windows(2).all(|pair| pair[0].0 < pair[1].0);
+            if !once {
+                let reason = "a member has voted twice or votes are out of order";
+                return Err(contradiction("proposal", id, reason));
+            }
+        }
+        let epoch = &self.epoch;
+        let bad = |reason| Err(contradiction("epoch", epoch.number, reason));
+        let ascending = epoch
+            .committee
+            .windows(2)
+            .all(|pair| pair[0].key < pair[1].key);
+        if epoch.committee.is_empty() || !ascending {
+            return bad("its committee is empty or out of order");
+        }
+        let mut paid: Vec<_> = self.rules.validators.clone();
+        let mut seated: Vec<_> = epoch.committee.iter().map(|seat| seat.account).collect();
+        paid.sort_unstable();
+        seated.sort_unstable();
+        if paid != seated {
+            return bad("others are paid than are in office");
+        }
+        let latest = (epoch.next_round - 1).to_be_bytes();
+        let may_deal = |key: &Vec<u8>| key[state_key::DEALINGS.len()..].starts_with(&latest);
+        if !self.dealers.iter().all(may_deal) {
+            return bad("a dealing is not of its resharing");
+        }
+        Ok(())
+    }
+
     fn check_indexes(&self) -> Result<u64, AuditError> {
         let wanted = self.wanted_index();
         if let Some(key) = wanted.difference(&self.index).next() {
@@ -383,6 +444,9 @@ impl Auditor {
         for (id, search) in &self.searches {
             wanted.insert(state_key::unmatched(*id));
             wanted.insert(state_key::search_due(search.until, *id));
+        }
+        for (id, proposal) in &self.proposals {
+            wanted.insert(state_key::proposal_due(proposal.until, *id));
         }
         for (id, contract) in &self.contracts {
             if !matches!(contract.status, ContractStatus::Ended(_)) {

@@ -9,12 +9,17 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, enclaves, locks, market, members, name_servers, names, notary,
+    accounts, admission, enclaves, locks, market, members,
+    members::{Ceremony, NoCeremony},
+    name_servers, names, notary,
     overlay::Overlay,
     recent,
     state::{Changes, StateRead},
     zones,
 };
+
+/// The version of the rules that this build follows.
+pub const VERSION: u32 = 1;
 
 /// What the ledger is told of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) height: Height,
     pub(crate) time_ms: u64,
     events: Vec<Event>,
+    /// The transaction under way has changed the rules.
+    rules_changed: bool,
 }
 
 /// Who sent the action that is applied, and which one it is.
@@ -71,7 +78,46 @@ impl<'a> Execution<'a> {
             height,
             time_ms,
             events: Vec::new(),
+            rules_changed: false,
         }
+    }
+
+    /// Puts rules in force from the next action on.
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.state.put(state_key::rules(), &rules);
+        self.rules = rules;
+        self.rules_changed = true;
+    }
+
+    /// Undoes what the transaction under way has done so far.
+    fn undo(&mut self) {
+        self.state.restore();
+        self.events.clear();
+        if std::mem::take(&mut self.rules_changed) {
+            self.rules = self
+                .state
+                .get(&state_key::rules())
+                .expect("rules that were changed are there");
+        }
+    }
+
+    /// Puts the next version of the rules in force if its height has come.
+    ///
+    /// Panics: if this build does not know the version in force. A node must
+    /// then stop: neither its votes nor its answers would be the circle's.
+    fn upgrade(&mut self) {
+        if let Some((version, height)) = self.rules.upgrade
+            && self.height >= height
+        {
+            let mut rules = self.rules.clone();
+            (rules.version, rules.upgrade) = (version, None);
+            self.set_rules(rules);
+        }
+        assert!(
+            self.rules.version <= VERSION,
+            "the circle follows version {} of its rules; this build knows {VERSION}: install a newer one",
+            self.rules.version,
+        );
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
@@ -145,8 +191,7 @@ impl<'a> Execution<'a> {
                 index,
             };
             if let Err(reject) = self.action(&sender, action) {
-                self.state.restore();
-                self.events.clear();
+                self.undo();
                 // At most MAX_ACTIONS actions: the index fits a byte.
                 let result = TransactionResult::Rejected {
                     reject,
@@ -156,6 +201,7 @@ impl<'a> Execution<'a> {
             }
         }
         self.state.keep();
+        self.rules_changed = false;
         (TransactionResult::Applied, fee)
     }
 
@@ -196,14 +242,17 @@ impl<'a> Execution<'a> {
             Action::SetZone(action) => zones::set(self, sender, action),
             Action::RegisterNameServer(action) => name_servers::register(self, sender, action),
             Action::CertifyNameServer(action) => name_servers::certify(self, sender, action),
+            Action::Propose(action) => members::propose(self, sender, action),
+            Action::Vote(action) => members::vote(self, sender, action),
+            Action::Deal(action) => members::deal(self, sender, action),
         }
     }
 
     /// What falls due at the end of a block, in an order that is part of
     /// consensus: contracts, offers, commitments, bids, notices, rent,
-    /// recoveries, the pool, matching, and last the requests that waited for a
-    /// match until this block.
-    fn end_of_block(&mut self) {
+    /// recoveries, the pool, matching, the requests that waited for a match
+    /// until this block, proposals, and last the epoch.
+    fn end_of_block(&mut self, ceremony: &dyn Ceremony) {
         market::end_overdue_contracts(self);
         market::close_expired_offers(self);
         names::forget_commitments(self);
@@ -214,23 +263,40 @@ impl<'a> Execution<'a> {
         members::pay_pool(self);
         market::match_requests(self);
         market::end_overdue_searches(self);
+        members::close_proposals(self);
+        members::turn(self, ceremony);
         self.state.keep();
     }
 }
 
-/// Applies a block.
+/// Applies a block on a chain without resharings: committees stay in office.
 ///
-/// Shape:  see [`Applied`]; `transactions` are applied in their order.
-/// Panics: on a damaged store only; see the crate's documentation.
-/// Source: docs/spec/transactions.md §3.
+/// Source: see [`apply_with`].
 pub fn apply(
     state: &dyn StateRead,
     block: &BlockContext,
     transactions: &[CheckedTransaction],
 ) -> Applied {
+    apply_with(state, block, transactions, &NoCeremony)
+}
+
+/// Applies a block.
+///
+/// Shape:  see [`Applied`]; `transactions` are applied in their order.
+/// Panics: on a damaged store, and where the circle follows rules that this
+///         build does not know; see the crate's documentation.
+/// Source: docs/spec/transactions.md §3.
+pub fn apply_with(
+    state: &dyn StateRead,
+    block: &BlockContext,
+    transactions: &[CheckedTransaction],
+    ceremony: &dyn Ceremony,
+) -> Applied {
     let mut execution = Execution::new(state, block.height, block.time_ms);
     recent::remember(&mut execution, block.parent);
+    execution.upgrade();
     execution.state.keep();
+    execution.rules_changed = false;
     let mut receipts = Vec::with_capacity(transactions.len());
     let mut events = Vec::with_capacity(transactions.len() + 1);
     for (index, checked) in transactions.iter().enumerate() {
@@ -245,7 +311,7 @@ pub fn apply(
         });
         events.push(execution.take_events());
     }
-    execution.end_of_block();
+    execution.end_of_block(ceremony);
     events.push(execution.take_events());
     Applied {
         changes: execution.state.into_changes(),

@@ -6,7 +6,7 @@ use wire::{
     state_key,
 };
 
-use crate::state::Changes;
+use crate::{execution::VERSION, members, state::Changes};
 
 /// The entries that `genesis` founds a circle with.
 ///
@@ -30,6 +30,9 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
         reference_values: genesis.reference_values.clone(),
         evidence: genesis.evidence.clone(),
         parameters: genesis.parameters.clone(),
+        policies: Vec::new(),
+        version: VERSION,
+        upgrade: None,
     };
     let circle = CircleRecord {
         genesis: genesis.clone(),
@@ -42,6 +45,17 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
         state_key::market(),
         Some(record::encode(&Market::default())),
     );
+    changes.insert(
+        state_key::epoch(),
+        Some(record::encode(&members::found(genesis))),
+    );
+    for validator in &genesis.validators {
+        let member = members::founder(validator);
+        changes.insert(
+            state_key::member(validator.key.account()),
+            Some(record::encode(&member)),
+        );
+    }
     for (id, balance) in &genesis.accounts {
         let account = Account {
             balance: *balance,

@@ -17,7 +17,8 @@
 //! - `enclaves`: keys with evidence, and certificates for them;
 //! - `zones`: the keys, name servers and times of the circle's apexes;
 //! - `name_servers`: where the circle's name servers answer, under which keys;
-//! - `members`: what the validators receive.
+//! - `members`: who belongs to the circle, proposals and votes, epochs and
+//!   their committees, and what the validators receive.
 //!
 //! [`audit`] judges a state independently: it recomputes every sum and every
 //! index from the records.
@@ -49,8 +50,9 @@ mod zones;
 
 pub use admission::{ADMISSION_WINDOW, admit, fee};
 pub use audit::{Audit, AuditError, audit};
-pub use execution::{Applied, BlockContext, apply};
+pub use execution::{Applied, BlockContext, VERSION, apply, apply_with};
 pub use founding::genesis;
+pub use members::{Ceremony, Concluded, NoCeremony, ReshareTask};
 pub use names::UNICODE_VERSION;
 pub use recent::RECENT_HEADERS_KEPT;
 pub use state::{Changes, StateRead, write};

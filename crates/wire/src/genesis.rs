@@ -43,6 +43,9 @@ impl std::str::FromStr for CircleKey {
     }
 }
 
+/// The shortest epoch: a resharing's messages and dealings need some blocks.
+pub const MIN_EPOCH_LENGTH: u64 = 16;
+
 /// Whether a circle may admit development evidence.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
@@ -116,6 +119,10 @@ pub struct Parameters {
     pub max_replacements: u16,
     /// The longest that a request may wait for a match.
     pub max_match_wait: u64,
+    /// Blocks for which a proposal can be voted on, and for which it is then kept.
+    pub proposal_period: u64,
+    /// Blocks of an epoch: validators change at its end only.
+    pub epoch_length: u64,
     /// The least time between blocks, milliseconds.
     pub min_block_interval_ms: u64,
     /// The time after which a block without transactions is made, milliseconds.
@@ -141,6 +148,8 @@ impl Default for Parameters {
             handshake_limit: 150,
             max_replacements: 3,
             max_match_wait: 10_000,
+            proposal_period: 100_000,
+            epoch_length: 600,
             min_block_interval_ms: 40,
             idle_block_interval_ms: 250,
         }
@@ -309,7 +318,10 @@ impl Genesis {
 }
 
 impl Parameters {
-    fn check(&self) -> Result<(), GenesisError> {
+    /// Checks that a circle can live by them.
+    ///
+    /// Errors: [`GenesisError::Parameter`], naming the first that is out of range.
+    pub fn check(&self) -> Result<(), GenesisError> {
         let positive = [
             ("rent_period", self.rent_period),
             ("recovery_delay", self.recovery_delay),
@@ -317,6 +329,7 @@ impl Parameters {
             ("heartbeat_limit", self.heartbeat_limit),
             ("handshake_limit", self.handshake_limit),
             ("max_match_wait", self.max_match_wait),
+            ("proposal_period", self.proposal_period),
             ("min_block_interval_ms", self.min_block_interval_ms),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
@@ -324,6 +337,9 @@ impl Parameters {
         }
         if self.reveal_within <= self.reveal_after {
             return Err(GenesisError::Parameter("reveal_within"));
+        }
+        if self.epoch_length < MIN_EPOCH_LENGTH {
+            return Err(GenesisError::Parameter("epoch_length"));
         }
         if self.idle_block_interval_ms < self.min_block_interval_ms {
             return Err(GenesisError::Parameter("idle_block_interval_ms"));

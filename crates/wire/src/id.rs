@@ -89,6 +89,10 @@ digest_type!(
     ContractId
 );
 digest_type!(
+    /// A proposal that members vote on.
+    ProposalId
+);
+digest_type!(
     /// SHA-256 of something: a header, a state root, a payload, a preimage.
     Digest
 );
@@ -223,7 +227,8 @@ macro_rules! made_by_action {
 made_by_action!(
     LockId = "ringfort/lock/1",
     OfferId = "ringfort/offer/1",
-    RequestId = "ringfort/request/1"
+    RequestId = "ringfort/request/1",
+    ProposalId = "ringfort/proposal/1"
 );
 
 impl ContractId {

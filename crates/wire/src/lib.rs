@@ -33,7 +33,7 @@ pub use genesis::{
 };
 pub use id::{
     AccountId, Amount, CircleId, ContractId, Digest, Height, LockId, Measurement, OfferId,
-    ParseIdError, RequestId, TransactionId,
+    ParseIdError, ProposalId, RequestId, TransactionId,
 };
 pub use key::{
     BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,

@@ -100,6 +100,17 @@ pub const MAX_NAME_SERVER_ADDRESSES: usize = 8;
 /// Heartbeats in one action.
 pub const MAX_HEARTBEATS: usize = 64;
 
+/// Members of a circle: votes are counted one by one, and the engine's
+/// committees hold no more.
+pub const MAX_MEMBERS: usize = 128;
+
+/// Open proposals of one member, so that none crowds out the others'.
+pub const MAX_OPEN_PROPOSALS: usize = 8;
+
+/// A validator's dealing: for 128 validators a commitment of 86 points of 96
+/// bytes and an acknowledgement of 65 bytes from each are below 24 KiB.
+pub const MAX_DEALING_BYTES: usize = 24 * 1024;
+
 /// A frame between a host and its enclave.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 

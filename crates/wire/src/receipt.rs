@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Amount, ContractId, Digest, DomainName, EndReason, HandshakeStep, Height, LockId,
-    OfferId, Operation, Outcome, RequestId, TransactionId,
+    OfferId, Operation, Outcome, ProposalId, RequestId, TransactionId,
 };
 
 /// Declares [`Reject`] with its stable numbers, names and sentences.
@@ -184,6 +184,40 @@ rejects! {
     131 NameServerMalformed = "the name server's name, addresses, ports or certificate request are not allowed",
     /// Name servers.
     132 NameServerNotFound = "there is no such name server",
+    /// Members.
+    140 NoVote = "the sender is no member of the circle that votes",
+    /// Members.
+    141 ProposalNotFound = "there is no such proposal",
+    /// Members.
+    142 ProposalClosed = "the proposal is decided or its time has passed",
+    /// Members.
+    143 AlreadyVoted = "the member has voted on this proposal",
+    /// Members.
+    144 TooManyProposals = "the member has as many open proposals as it may",
+    /// Members.
+    145 MemberExists = "the account or the validator's key is a member's already",
+    /// Members.
+    146 MemberNotFound = "there is no such member",
+    /// Members.
+    147 MemberMalformed = "the member's terms contradict themselves: see the rules for members",
+    /// Members.
+    148 NotSigned = "a key that the change names has not signed it",
+    /// Members.
+    149 LastValidator = "the circle would be left without a validator",
+    /// Members.
+    150 ParameterFixed = "the parameter is fixed by the genesis, or out of its range",
+    /// Members.
+    151 NothingChanges = "the circle is already as the change would have it",
+    /// Members.
+    152 RandomnessUnavailable = "no member can be drawn at random yet: blocks carry no randomness",
+    /// Members.
+    153 UpgradePast = "the upgrade's version or height is not above the present one",
+    /// Members.
+    154 NotInCommittee = "the sender is no validator in office",
+    /// Members.
+    155 NoResharing = "no resharing of this number is under way",
+    /// Members.
+    156 AlreadyDealt = "the validator has dealt in this resharing",
 }
 
 impl Reject {
@@ -479,6 +513,40 @@ pub enum Event {
         server: AccountId,
         /// Its name.
         name: DomainName,
+    },
+    /// A proposal was made.
+    ProposalOpened {
+        /// Which.
+        proposal: ProposalId,
+    },
+    /// A proposal was decided.
+    ProposalDecided {
+        /// Which.
+        proposal: ProposalId,
+        /// Whether it took effect.
+        enacted: bool,
+    },
+    /// A member joined, left or changed.
+    MemberChanged {
+        /// Which.
+        member: AccountId,
+    },
+    /// A resharing began: the target's validators must be up.
+    ResharingBegan {
+        /// Its number.
+        round: u64,
+    },
+    /// A resharing ended with an epoch.
+    ResharingEnded {
+        /// Its number.
+        round: u64,
+        /// How.
+        outcome: crate::record::ResharingOutcome,
+    },
+    /// An epoch began whose committee is another one than before.
+    CommitteeChanged {
+        /// The epoch.
+        epoch: u64,
     },
     /// Fees and rent were shared among the validators.
     PoolPaid {

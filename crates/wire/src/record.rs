@@ -16,11 +16,11 @@ pub use names::{
 pub use notary::Notarisation;
 
 use crate::{
-    AccountId, Amount, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
+    AccountId, Amount, Change, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
     EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
-    Measurement, NameServerTerms, OfferId, OfferTerms, Operation, Outcome, Parameters,
-    PayloadReference, PublicKey, ReferenceValue, RequestId, RequestTerms, Resources, SetZone,
-    Signature, TcbStatus,
+    Measurement, MemberTerms, NameServerTerms, OfferId, OfferTerms, Operation, Outcome, Parameters,
+    PayloadReference, Policy, PublicKey, ReferenceValue, RequestId, RequestTerms, Resources,
+    SetZone, Signature, Subject, TcbStatus,
 };
 
 /// The version byte before every stored record.
@@ -93,6 +93,146 @@ pub struct Rules {
     pub evidence: EvidenceRules,
     /// The rules in numbers.
     pub parameters: Parameters,
+    /// How kinds of change are decided, ascending; by majority where none is listed.
+    pub policies: Vec<(Subject, Policy)>,
+    /// The version of the rules themselves.
+    pub version: u32,
+    /// The version that will follow, and from which height on.
+    pub upgrade: Option<(u32, Height)>,
+}
+
+impl Rules {
+    /// How a kind of change is decided.
+    pub fn policy(&self, subject: Subject) -> Policy {
+        self.policies
+            .iter()
+            .find(|(listed, _)| *listed == subject)
+            .map_or(Policy::Majority, |(_, policy)| *policy)
+    }
+}
+
+/// A member of the circle.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Member {
+    /// The key of its account, with which it votes.
+    pub key: PublicKey,
+    /// Everything else about it.
+    pub terms: MemberTerms,
+    /// Since when it is a member.
+    pub since: Height,
+}
+
+/// What became of a proposal.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ProposalStatus {
+    /// It can be voted on.
+    Open,
+    /// It was decided for and took effect.
+    Enacted {
+        /// When.
+        at: Height,
+    },
+    /// It was decided against.
+    Refused {
+        /// When.
+        at: Height,
+    },
+}
+
+/// A change that members vote on.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What would change.
+    pub change: Change,
+    /// Who proposed it.
+    pub proposer: AccountId,
+    /// By which policy it is decided: the one in force when it was proposed.
+    pub policy: Policy,
+    /// The last height at which it can be voted on; once decided, the last at
+    /// which it is kept.
+    pub until: Height,
+    /// Votes, ascending by account; one of a member each.
+    pub votes: Vec<(AccountId, bool)>,
+    /// What became of it.
+    pub status: ProposalStatus,
+}
+
+/// One validator of a committee.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Seat {
+    /// Its identity among validators; Ed25519.
+    pub key: PublicKey,
+    /// The member's account, which is paid.
+    pub account: AccountId,
+    /// Where others dial it; empty if their configurations say.
+    pub address: String,
+}
+
+/// A resharing of the circle's key that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Resharing {
+    /// Its number; never used twice.
+    pub round: u64,
+    /// Who is to validate, ascending by key.
+    pub target: Vec<Seat>,
+    /// When it began.
+    pub began_at: Height,
+}
+
+/// How the last resharing ended.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ResharingOutcome {
+    /// The new committee took office.
+    Adopted,
+    /// Too few good dealings: the committee stayed.
+    TooFewDealings,
+    /// Shares of members that did not answer became public, so the new
+    /// committee was not adopted: the old one stayed, with shares of its own.
+    SharesRevealed,
+}
+
+/// The epoch, its committee, and what prepares the next.
+///
+/// Shape:  epoch `n` has the heights from `n * epoch_length` to the last
+///         before the next.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Its number.
+    pub number: u64,
+    /// The validators in office, ascending by key.
+    pub committee: Vec<Seat>,
+    /// The public side of their shares, as the engine encodes it.
+    #[serde(with = "hex::serde")]
+    pub sharing: Vec<u8>,
+    /// The first epoch of this sharing.
+    pub sharing_since: u64,
+    /// The resharing that made it, and the sharing before; none of a genesis'.
+    /// With the dealings, which are kept until the next resharing begins, a
+    /// validator that was down at the epoch's end finds its share.
+    pub reshared_from: Option<(u64, Vec<u8>)>,
+    /// The number of the next resharing.
+    pub next_round: u64,
+    /// The resharing that is under way.
+    pub resharing: Option<Resharing>,
+    /// How the last one ended.
+    pub last_outcome: Option<ResharingOutcome>,
+    /// Validators that did not answer a resharing, and the epoch from which
+    /// they are asked again; ascending.
+    pub resting: Vec<(PublicKey, u64)>,
+}
+
+/// A validator's dealing.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Dealing {
+    /// What it dealt, as the engine encodes it.
+    #[serde(with = "hex::serde")]
+    pub dealing: Vec<u8>,
 }
 
 /// The digest of a recent header, against which heartbeats are checked.

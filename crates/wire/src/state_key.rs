@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::{
     AccountId, Amount, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId,
-    PayloadKind, ReferenceValue, RequestId,
+    PayloadKind, ProposalId, PublicKey, ReferenceValue, RequestId,
 };
 
 fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
@@ -48,6 +48,45 @@ pub fn recent_header(height: Height) -> Vec<u8> {
 /// [`crate::record::Pool`].
 pub fn pool() -> Vec<u8> {
     join("c/", &[b"pool"])
+}
+
+/// Prefix of every member; what follows is the member's account.
+pub const MEMBERS: &[u8] = b"c/member/";
+
+/// [`crate::record::Member`].
+pub fn member(account: AccountId) -> Vec<u8> {
+    join("c/member/", &[&account.0])
+}
+
+/// Prefix of every proposal; what follows is the proposal's id.
+pub const PROPOSALS: &[u8] = b"c/proposal/";
+
+/// [`crate::record::Proposal`].
+pub fn proposal(id: ProposalId) -> Vec<u8> {
+    join("c/proposal/", &[&id.0])
+}
+
+/// Prefix of [`proposal_due`]; what follows is the height and the proposal's id.
+pub const PROPOSALS_DUE: &[u8] = b"i/proposal/";
+
+/// Index: proposals by the last height at which they can be voted on or, once
+/// closed, the last at which they are kept; empty value.
+pub fn proposal_due(height: Height, proposal: ProposalId) -> Vec<u8> {
+    join("i/proposal/", &[&height.0.to_be_bytes(), &proposal.0])
+}
+
+/// [`crate::record::Epoch`].
+pub fn epoch() -> Vec<u8> {
+    join("c/", &[b"epoch"])
+}
+
+/// Prefix of the latest resharing's dealings; what follows is the resharing's
+/// number and the dealer's key.
+pub const DEALINGS: &[u8] = b"c/dealing/";
+
+/// [`crate::record::Dealing`].
+pub fn dealing(round: u64, dealer: &PublicKey) -> Vec<u8> {
+    join("c/dealing/", &[&round.to_be_bytes(), dealer.bytes()])
 }
 
 /// [`crate::record::Account`].

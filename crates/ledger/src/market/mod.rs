@@ -37,7 +37,7 @@ pub(crate) use fund_request::fund_request;
 pub(crate) use handshake_message::handshake_message;
 pub(crate) use heartbeat::heartbeat;
 pub(crate) use matching::match_requests;
-pub(crate) use offer_index::places as offer_places;
+pub(crate) use offer_index::{places as offer_places, readmit};
 pub(crate) use operate::operate;
 pub(crate) use post_offer::post_offer;
 pub(crate) use post_outcome::post_outcome;

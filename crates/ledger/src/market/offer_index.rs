@@ -8,7 +8,7 @@
 //! first, in each of a constant number of cells; see [`super::offer_finder`].
 
 use wire::{
-    OfferId, ReferenceValue, Resources,
+    Measurement, OfferId, ReferenceValue, Resources,
     record::{Market, Offer, Rules},
     state_key,
 };
@@ -16,6 +16,7 @@ use wire::{
 use crate::{
     execution::Execution,
     market::{fit::admitted_evidence, region},
+    overlay::decode,
 };
 
 /// The size classes of `room`: processor and memory by powers of 4, storage
@@ -90,6 +91,39 @@ pub(super) fn store(
         }
     }
     execution.state.put(state_key::offer(id), offer);
+}
+
+/// Offers read at a time when admitted code changes.
+const PAGE: usize = 256;
+
+/// Moves every offer of `measurement` to where `rules`, which will follow the
+/// present ones, place it. Reads all offers: members vote on code rarely.
+pub(crate) fn readmit(execution: &mut Execution<'_>, rules: &Rules, measurement: Measurement) {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = execution
+            .state
+            .scan(state_key::OFFERS, after.as_deref(), PAGE);
+        let full = page.len() == PAGE;
+        for (key, value) in &page {
+            let offer: Offer = decode(key, value);
+            let id = key[state_key::OFFERS.len()..].try_into().map(OfferId);
+            let (true, Ok(id)) = (offer.terms.measurement == measurement, id) else {
+                continue;
+            };
+            for key in places(&execution.rules, id, &offer) {
+                execution.state.delete(key);
+            }
+            for key in places(rules, id, &offer) {
+                execution.state.mark(key);
+            }
+        }
+        after = page.into_iter().next_back().map(|(key, _)| key);
+        if !full {
+            note_room(execution);
+            return;
+        }
+    }
 }
 
 /// Notes that an offer was posted or gained room, so that searches that found

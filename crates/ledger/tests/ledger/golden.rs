@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "4fae9814af133950c3cf84d1eaac271aece3521ed949694c77792aa96764d37a"
+        "4d12a925f2ff106eed6935a4cc13c9a13a74ec1136fb5eb9147c1cc4a0dab436"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "eeab8af014694453feb029b60bd94b50dd412c89cc44f4f3f49131116d178e72"
+        "8de3c2dbf1a1fa34efdeffb8462eb485b29f22b2d48b928f9eb57c0e0fda2a8f"
     );
 }

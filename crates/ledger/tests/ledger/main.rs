@@ -10,6 +10,7 @@ mod golden;
 mod locks;
 mod market;
 mod matching;
+mod members;
 mod name_keys;
 mod name_records;
 mod name_sales;

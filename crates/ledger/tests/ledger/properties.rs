@@ -454,7 +454,7 @@ fn the_sequences_reach_every_kind_of_event() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut reached = std::collections::BTreeSet::new();
-    for _ in 0..128 {
+    for _ in 0..192 {
         let blocks = steps().new_tree(&mut runner).unwrap().current();
         let mut world = named_world();
         for steps in blocks {

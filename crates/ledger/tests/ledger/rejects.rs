@@ -19,6 +19,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::enclaves::CASES,
         crate::zones::CASES,
         crate::name_servers::CASES,
+        crate::members::CASES,
     ];
     let reached: BTreeSet<Reject> = tables
         .into_iter()

@@ -56,6 +56,7 @@ impl Circle {
             apexes: Vec::new(),
             zone: Default::default(),
             tolerance: Default::default(),
+            signers: Vec::new(),
         };
         Self {
             ledger,

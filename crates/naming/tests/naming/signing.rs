@@ -89,6 +89,7 @@ impl Circle {
                 },
                 ..FrontSettings::default()
             },
+            registration: None,
             apexes: Vec::new(),
             zone: Default::default(),
             tolerance: Default::default(),
@@ -96,7 +97,7 @@ impl Circle {
         };
         let ledger = self.ledger.clone();
         Running(tokio::spawn(async move {
-            let ended = naming::names::run_over(ledger, config).await;
+            let ended = naming::names::run_over(ledger, None::<MemoryLedger>, config).await;
             panic!("the name server ended: {ended:?}");
         }))
     }

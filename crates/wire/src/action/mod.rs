@@ -7,6 +7,7 @@
 mod enclaves;
 mod locks;
 mod market;
+mod members;
 mod name_key;
 mod name_sale;
 mod name_servers;
@@ -24,6 +25,10 @@ pub use market::{
     HandshakeMessage, HandshakeStep, Heartbeat, OfferTerms, Operate, Operation, Outcome,
     PayloadKind, PayloadReference, PostOffer, PostOutcome, PostRequest, RequestTerms, Resources,
     ServiceEndpoint, WithdrawOffer,
+};
+pub use members::{
+    Change, Deal, Fact, JoinRequest, MemberRole, MemberTerms, MemberUpdate, Policy, Propose,
+    SeatReplacement, Subject, ValidatorSeat, Vote,
 };
 pub use name_key::{NameRecover, NameRotate, NameVeto};
 pub use name_sale::{NameAcceptBid, NameBid, NameBuy, NameSell, NameWithdrawBid, Sale};
@@ -125,11 +130,17 @@ pub enum Action {
 
     /// Zones: a zone signer sets an apex' keys, name servers and times.
     SetZone(SetZone) = 0x38,
+    /// Members: put a change of the circle to the vote.
+    Propose(Propose) = 0x40,
+    /// Members: vote on a proposal; the deciding vote enacts it.
+    Vote(Vote) = 0x41,
+    /// Members: a validator's dealing in the resharing that is under way.
+    Deal(Deal) = 0x42,
 
     /// Name servers: say where one answers and under which key.
-    RegisterNameServer(RegisterNameServer) = 0x40,
+    RegisterNameServer(RegisterNameServer) = 0x48,
     /// Name servers: a certificate authority records what it issued for one.
-    CertifyNameServer(CertifyNameServer) = 0x41,
+    CertifyNameServer(CertifyNameServer) = 0x49,
 }
 
 impl Action {
@@ -171,6 +182,9 @@ impl Action {
             Self::SetZone(_) => "set_zone",
             Self::RegisterNameServer(_) => "register_name_server",
             Self::CertifyNameServer(_) => "certify_name_server",
+            Self::Propose(_) => "propose",
+            Self::Vote(_) => "vote",
+            Self::Deal(_) => "deal",
         }
     }
 }
