@@ -14,15 +14,15 @@ use platform::{
 };
 use wire::EvidenceKind;
 
-/// What an entry's generation is, and what was written to its `inblob`.
-type Entries = BTreeMap<String, (u64, Option<Vec<u8>>)>;
+/// Writes so far, and the last one.
+type Entry = (u64, Option<Vec<u8>>);
 
 #[derive(Default)]
 struct StandIn {
     provider: &'static str,
     /// Writes by somebody else between ours and our reading.
     interlopers: u64,
-    entries: RefCell<Entries>,
+    entries: RefCell<BTreeMap<String, Entry>>,
     made: RefCell<usize>,
 }
 
