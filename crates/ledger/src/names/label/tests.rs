@@ -1,3 +1,5 @@
+//! Labels that the rules allow and refuse, one for each rule, and labels at random.
+
 use proptest::prelude::*;
 
 use super::*;
