@@ -4,10 +4,10 @@ use aws_lc_rs::digest;
 use tpm2_protocol::{
     basic::{TpmBuffer, TpmHandle, TpmUint16, TpmUint32},
     data::{
-        Tpm2bDigest, Tpm2bPublic, TpmAlgId, TpmEccCurve, TpmaObject, TpmsEccParms, TpmsEccPoint,
-        TpmsRsaParms, TpmsSchemeHash, TpmtEccScheme, TpmtPublic, TpmtSigScheme, TpmtSymDefObject,
-        TpmtTkHashcheck, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms, TpmuSignature,
-        TpmuSymKeyBits, TpmuSymMode,
+        Tpm2bDigest, Tpm2bPublic, TpmAlgId, TpmEccCurve, TpmSt, TpmaObject, TpmsEccParms,
+        TpmsEccPoint, TpmsRsaParms, TpmsSchemeHash, TpmtEccScheme, TpmtPublic, TpmtSigScheme,
+        TpmtSymDefObject, TpmtTkHashcheck, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms,
+        TpmuSignature, TpmuSymKeyBits, TpmuSymMode,
     },
     frame::{
         TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand,
@@ -347,7 +347,11 @@ impl AccountKey {
             digest: TpmBuffer::try_from(hash.as_ref())
                 .map_err(|error| TpmError::malformed("a digest", error))?,
             in_scheme: TpmtSigScheme::default(),
-            validation: TpmtTkHashcheck::default(),
+            // The empty ticket: an unrestricted key signs any digest.
+            validation: TpmtTkHashcheck {
+                tag: TpmSt::HashCheck,
+                ..TpmtTkHashcheck::default()
+            },
         };
         let signed: TpmSignResponse = tpm.command(&command, &[empty_authorization()])?;
         let TpmuSignature::Ecdsa(pair) = signed.signature.signature else {
