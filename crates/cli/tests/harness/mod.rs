@@ -334,11 +334,11 @@ impl Circle {
     /// What delv, which trusts the keys that `signer keys` names, says of a
     /// question to the name node.
     pub fn delv(&self, name: &str, rtype: &str) -> String {
-        let keys = self.json(&["signer", "keys"]);
-        let ds = keys
-            .as_array()
-            .and_then(|keys| keys.iter().find_map(|key| key["ds"].as_str()))
-            .unwrap_or_else(|| panic!("no key to trust in {keys}"));
+        let ds = wait_for("the signer has made its keys", || {
+            let keys = self.json(&["signer", "keys"]);
+            let mut keys = keys.as_array()?.iter();
+            keys.find_map(|key| key["ds"].as_str().map(str::to_owned))
+        });
         let fields: Vec<&str> = ds.split_whitespace().collect();
         let anchor = format!(
             "trust-anchors {{ \"{}\" static-ds {} \"{}\"; }};\n",
