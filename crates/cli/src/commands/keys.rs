@@ -28,7 +28,7 @@ pub enum Keys {
         /// Its name, or the file to make.
         name: String,
         /// File with the seed: 64 hex digits.
-        seed: PathBuf,
+        seed_file: PathBuf,
     },
     /// List your key files.
     List,
@@ -50,7 +50,7 @@ pub fn execute(session: &Session, command: Keys) -> anyhow::Result<Status> {
             };
             make(session, &name, |stem| Ok(UnlockedKey::generate(stem, kind)))
         }
-        Keys::Import { name, seed } => make(session, &name, |stem| imported(stem, &seed)),
+        Keys::Import { name, seed_file } => make(session, &name, |stem| imported(stem, &seed_file)),
         Keys::List => {
             let keys = keyfile::list(&session.state.user()).unwrap_or_default();
             session.print(&keys, |keys| {

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "4d12a925f2ff106eed6935a4cc13c9a13a74ec1136fb5eb9147c1cc4a0dab436"
+        "b5f41a4998a8357d946aead6d439c2e6d753a55b28ce85a2dcd854e07eed6825"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "8de3c2dbf1a1fa34efdeffb8462eb485b29f22b2d48b928f9eb57c0e0fda2a8f"
+        "155388c63637db1c115ae90eeb0b7011463b40a3581c027e82313655ebf3cbb8"
     );
 }

@@ -231,7 +231,7 @@ impl Transfers {
             Some((name, Rtype::SOA)) if self.is_catalog(&name) => {
                 self.source(&name, None, published).map(Source::soa_alone)
             }
-            _ => return Heard::Signed(message.into_octets(), Box::new(sequence)),
+            _ => return Heard::Signed(without_signature(message), Box::new(sequence)),
         };
         Heard::Replies(Box::new(match source {
             Some(source) => Replies::new(&message, sequence, source),
@@ -288,6 +288,20 @@ fn known_serial(message: &Message<Vec<u8>>) -> Option<Serial> {
     let mut authority = message.authority().ok()?.limit_to::<Soa<_>>();
     let soa = authority.next()?.ok()?;
     Some(soa.data().serial())
+}
+
+/// The query without the TSIG record that was checked: the library takes it out
+/// of the count alone and leaves its octets behind the message.
+fn without_signature(message: Message<Vec<u8>>) -> Vec<u8> {
+    let end = message.additional().ok().and_then(|mut records| {
+        let all_parse = records.by_ref().all(|record| record.is_ok());
+        all_parse.then(|| records.pos())
+    });
+    let mut octets = message.into_octets();
+    if let Some(end) = end {
+        octets.truncate(end);
+    }
+    octets
 }
 
 /// What transfers read of arbitrary octets, for fuzzing: a query that may be
