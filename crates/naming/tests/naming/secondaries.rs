@@ -95,7 +95,7 @@ async fn nsd_follows_as_a_secondary() {
     let primary = format!("127.0.0.1@{}", server.address().port());
     let config = format!(
         "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{own}\"\n  \
-         pidfile: \"{own}/nsd.pid\"\n  zonelistfile: \"{own}/zone.list\"\n  xfrdfile: \"{own}/xfrd.state\"\n  \
+         pidfile: \"{own}/nsd.pid\"\n  database: \"\"\n  zonelistfile: \"{own}/zone.list\"\n  xfrdfile: \"{own}/xfrd.state\"\n  \
          xfrdir: \"{own}\"\n  server-count: 1\n  verbosity: 3\nremote-control:\n  control-enable: no\n\
          key:\n  name: shared\n  algorithm: hmac-sha256\n  secret: \"{SECRET}\"\n\
          zone:\n  name: internal\n  zonefile: internal.zone\n  allow-notify: 127.0.0.1 shared\n  \
