@@ -9,6 +9,7 @@
 mod dns;
 mod handshakes;
 mod hosts;
+mod keys;
 mod ledger;
 
 /// One decoder under test.
@@ -117,6 +118,26 @@ pub const TARGETS: &[Target] = &[
         name: "log_record",
         seeds: handshakes::logs,
         run: handshakes::log,
+    },
+    Target {
+        name: "key_round",
+        seeds: keys::posts,
+        run: keys::post,
+    },
+    Target {
+        name: "key_state",
+        seeds: keys::states,
+        run: keys::state,
+    },
+    Target {
+        name: "key_answer",
+        seeds: keys::answers,
+        run: keys::answer,
+    },
+    Target {
+        name: "label_message",
+        seeds: keys::messages,
+        run: keys::message,
     },
     Target {
         name: "zone_feed",

@@ -15,6 +15,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("platform", &["wire", "attest"]),
     ("software", &["wire", "attest"]),
     ("handshake", &["wire"]),
+    ("threshold", &["wire"]),
     ("ledger", &["wire", "proof", "attest"]),
     ("engine", &["wire"]),
     ("node", &["wire", "proof", "attest", "ledger", "engine"]),
@@ -60,8 +61,23 @@ const TESTS_MAY_ALSO_USE: &[(&str, &[&str])] = &[
     ("cli", &["ledger"]),
 ];
 
-/// The prefix of the consensus library's crates, and the one crate that may name them.
+/// The prefix of the consensus library's crates, and the one crate that may name
+/// all of them.
 const CONSENSUS: (&str, &str) = ("commonware", "engine");
+
+/// Who else may name which of the consensus library's crates: the cryptography,
+/// and the codec and containers that its interface is made of; never consensus,
+/// network, storage or runtime.
+const CRYPTOGRAPHY: (&str, &[&str]) = (
+    "threshold",
+    &[
+        "commonware-codec",
+        "commonware-cryptography",
+        "commonware-math",
+        "commonware-parallel",
+        "commonware-utils",
+    ],
+);
 
 /// The names of a manifest's dependencies, by whether only tests use them.
 struct Dependencies {
@@ -142,7 +158,9 @@ fn breaches(manifests: &BTreeMap<String, Dependencies>) -> Vec<String> {
         let (library, only) = CONSENSUS;
         let all = dependencies.shipped.iter().chain(&dependencies.tests);
         for dependency in all.filter(|dependency| dependency.starts_with(library)) {
-            if name != only {
+            let (also, cryptography) = CRYPTOGRAPHY;
+            let allowed = name == also && cryptography.contains(&dependency.as_str());
+            if name != only && !allowed {
                 breaches.push(format!(
                     "{name} must not name {dependency}; only {only} may"
                 ));
@@ -187,6 +205,10 @@ fn each_kind_of_breach_is_found() {
         ("naming".to_owned(), crate_with(&["ledger"], &["ledger"])),
         ("proof".to_owned(), crate_with(&[], &["naming"])),
         ("stray".to_owned(), crate_with(&[], &[])),
+        (
+            "threshold".to_owned(),
+            crate_with(&["commonware-cryptography", "commonware-p2p"], &[]),
+        ),
     ]);
     assert_eq!(
         breaches(&manifests),
@@ -195,6 +217,7 @@ fn each_kind_of_breach_is_found() {
             "naming must not depend on ledger",
             "tests of proof must not use naming",
             "stray has no place in the layers: give it a line",
+            "threshold must not name commonware-p2p; only engine may",
         ]
     );
 }

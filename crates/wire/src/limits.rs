@@ -116,3 +116,10 @@ pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
 /// A payload, encrypted: what an enclave may hold in memory twice over.
 pub const MAX_PAYLOAD_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Keykeepers of a circle: the work of a round grows with their square, and a
+/// dealing for each must fit a transaction.
+pub const MAX_KEYKEEPERS: usize = 64;
+
+/// What a keykeeper posts in a round: a dealing for 64 players is below 10 KiB.
+pub const MAX_KEY_POST_BYTES: usize = 10 * 1024;
