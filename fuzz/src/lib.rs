@@ -6,6 +6,7 @@
 //! all of them on the stable toolchain over mutated seeds; `script/fuzz` runs
 //! one under libFuzzer for as long as is wished.
 
+mod acme;
 mod dns;
 mod handshakes;
 mod hosts;
@@ -24,6 +25,16 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "acme_message",
+        seeds: acme::messages,
+        run: acme::message,
+    },
+    Target {
+        name: "certificate_request",
+        seeds: acme::requests,
+        run: acme::request,
+    },
     Target {
         name: "transaction",
         seeds: ledger::transactions,

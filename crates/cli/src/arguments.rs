@@ -96,6 +96,9 @@ pub enum Command {
     /// Transactions of keys held elsewhere: a TPM, a smart card, a passkey.
     #[command(subcommand)]
     Transaction(commands::transaction::Signing),
+    /// Certificates: the log, revocation, what one proves by itself.
+    #[command(subcommand)]
+    Cert(commands::cert::Cert),
     /// Offers of providers.
     #[command(subcommand)]
     Offer(commands::offer::Offer),

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod agent;
+pub mod certificate;
 mod error;
 mod events;
 pub mod keyfile;
@@ -29,7 +30,7 @@ pub use handshake::{BundleFile, LogRecord, LogSource};
 pub use ledger::{
     Client, DEFAULT_MAX_AGE, Listing, MAX_LIST_ENTRIES, MAX_PROVEN_KEYS, NodeStatus, decode,
 };
-pub use proof::Proven;
+pub use proof::{Proof, Proven};
 pub use protected::Protected;
 pub use reqwest::Url;
 pub use run::User;

@@ -119,6 +119,8 @@ struct Auditor {
     proposals: BTreeMap<ProposalId, Proposal>,
     epoch: Epoch,
     dealers: BTreeSet<Vec<u8>>,
+    /// The index entries that the log of certificates and the orders call for.
+    certificate_dues: BTreeSet<Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
 }
 
@@ -171,6 +173,59 @@ fn by_id<K: Ord + From32, T: BorshDeserialize>(
             Ok((K::from_32(id), decode(&key, &value)?))
         })
         .collect()
+}
+
+/// Recounts the certificate log and every account's orders, and gives the
+/// index entries that they call for.
+fn certificate_dues(state: &dyn StateRead) -> Result<BTreeSet<Vec<u8>>, AuditError> {
+    let mut dues = BTreeSet::new();
+    let mut counts: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for (key, value) in read_all(state, state_key::CERTIFICATE_LOG) {
+        let record: record::LoggedCertificate = decode(&key, &value)?;
+        let malformed = || contradiction("certificate", readable(&key), "its key is malformed");
+        let (text, serial) = key[state_key::CERTIFICATE_LOG.len()..]
+            .split_last_chunk::<16>()
+            .ok_or_else(malformed)?;
+        let text = text.strip_suffix(&[0]).ok_or_else(malformed)?;
+        let domain = std::str::from_utf8(text).ok().map(str::parse);
+        let domain = domain.and_then(Result::ok).ok_or_else(malformed)?;
+        let serial = wire::CertificateSerial(*serial);
+        dues.insert(state_key::certificate_due(
+            record.not_after_ms,
+            &domain,
+            serial,
+        ));
+        *counts
+            .entry(state_key::certificate_count(&domain))
+            .or_default() += 1;
+    }
+    for (key, count) in &counts {
+        if one::<u32>(state, key.clone())? != *count {
+            let reason = "it does not match the log";
+            return Err(contradiction("certificate count", readable(key), reason));
+        }
+    }
+    let mut orders: BTreeMap<Digest, u32> = BTreeMap::new();
+    for (id, order) in by_id::<Digest, record::AcmeOrder>(state, state_key::ACME_ORDERS)? {
+        dues.insert(state_key::order_due(order.expires_ms, id));
+        *orders.entry(order.account).or_default() += 1;
+    }
+    for (id, _) in by_id::<Digest, record::Grant>(state, state_key::GRANTS)? {
+        if state.get(&state_key::acme_order(id)).is_some() {
+            continue;
+        }
+        let contract: Contract = one(state, state_key::contract(ContractId(id.0)))?;
+        if matches!(contract.status, record::ContractStatus::Ended(_)) {
+            return Err(contradiction("grant", id, "its contract has ended"));
+        }
+    }
+    for (id, count) in orders {
+        let account: record::AcmeAccount = one(state, state_key::acme_account(id))?;
+        if account.orders != count {
+            return Err(contradiction("ACME account", id, "it counts other orders"));
+        }
+    }
+    Ok(dues)
 }
 
 /// Ids that a key ends with.
@@ -236,6 +291,7 @@ impl Auditor {
                 .into_iter()
                 .map(|(key, _)| key)
                 .collect(),
+            certificate_dues: certificate_dues(state)?,
             index: read_all(state, b"i/")
                 .into_iter()
                 .map(|(key, _)| key)
@@ -441,6 +497,7 @@ impl Auditor {
         for (id, request) in &self.requests {
             wanted.insert(state_key::user_request(request.user, *id));
         }
+        wanted.extend(self.certificate_dues.iter().cloned());
         for (id, search) in &self.searches {
             wanted.insert(state_key::unmatched(*id));
             wanted.insert(state_key::search_due(search.until, *id));

@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, enclaves, locks, market, members,
+    accounts, admission, certificates, enclaves, locks, market, members,
     members::{Ceremony, NoCeremony},
     name_servers, names, notary,
     overlay::Overlay,
@@ -245,13 +245,27 @@ impl<'a> Execution<'a> {
             Action::Propose(action) => members::propose(self, sender, action),
             Action::Vote(action) => members::vote(self, sender, action),
             Action::Deal(action) => members::deal(self, sender, action),
+            Action::PublishAuthority(action) => {
+                certificates::publish_authority(self, sender, action)
+            }
+            Action::PublishIntermediate(action) => {
+                certificates::publish_intermediate(self, sender, action)
+            }
+            Action::AcmeAccountOpen(action) => certificates::open_account(self, sender, action),
+            Action::AcmeAccountChange(action) => certificates::change_account(self, sender, action),
+            Action::AcmeOrderOpen(action) => certificates::open_order(self, sender, action),
+            Action::AcmeValidate(action) => certificates::validate(self, sender, action),
+            Action::AcmeFinalize(action) => certificates::finalize(self, sender, action),
+            Action::AcmeIssue(action) => certificates::issue(self, sender, action),
+            Action::RevokeCertificate(action) => certificates::revoke(self, sender, action),
         }
     }
 
     /// What falls due at the end of a block, in an order that is part of
     /// consensus: contracts, offers, commitments, bids, notices, rent,
-    /// recoveries, the pool, matching, the requests that waited for a match
-    /// until this block, proposals, and last the epoch.
+    /// recoveries, expired certificates and orders, the pool, matching, the
+    /// requests that waited for a match until this block, proposals, and last
+    /// the epoch.
     fn end_of_block(&mut self, ceremony: &dyn Ceremony) {
         market::end_overdue_contracts(self);
         market::close_expired_offers(self);
@@ -260,6 +274,7 @@ impl<'a> Execution<'a> {
         names::give_notices(self);
         names::draw_rent(self);
         names::settle_recoveries(self);
+        certificates::forget(self);
         members::pay_pool(self);
         market::match_requests(self);
         market::end_overdue_searches(self);

@@ -15,6 +15,7 @@
 //! - `notary`: digests of data items under keys;
 //! - `market`: offers, requests, matching, contracts and what they are paid;
 //! - `enclaves`: keys with evidence, and certificates for them;
+//! - `certificates`: the log of certificates, ACME orders and revocation;
 //! - `zones`: the keys, name servers and times of the circle's apexes;
 //! - `name_servers`: where the circle's name servers answer, under which keys;
 //! - `members`: who belongs to the circle, proposals and votes, epochs and
@@ -34,6 +35,7 @@
 mod accounts;
 mod admission;
 mod audit;
+mod certificates;
 mod enclaves;
 mod execution;
 mod founding;

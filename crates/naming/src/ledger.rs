@@ -98,6 +98,18 @@ pub trait Ledger: Send + Sync + 'static {
         after: Option<&[u8]>,
     ) -> impl Future<Output = Result<Listing, LedgerError>> + Send;
 
+    /// The encoded proof of the entry under `key`, at or after `since`: for
+    /// whoever passes it on. None where there is no proof to be had, as of a
+    /// ledger in memory.
+    fn prove(
+        &self,
+        key: Vec<u8>,
+        since: Height,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, LedgerError>> + Send {
+        let _ = (key, since);
+        std::future::ready(Ok(None))
+    }
+
     /// Every block from `from` on, in order and without gaps, until the first
     /// error: that a node has pruned `from`, for instance. Broken connections
     /// are the implementation's to mend.

@@ -83,6 +83,15 @@ impl Ledger for Remote {
         })
     }
 
+    async fn prove(&self, key: Vec<u8>, since: Height) -> Result<Option<Vec<u8>>, LedgerError> {
+        let mut proofs = self
+            .client
+            .proofs_since(vec![key], since)
+            .await
+            .map_err(unavailable)?;
+        Ok(proofs.pop().map(|(_, proof)| proof))
+    }
+
     fn events(&self, from: Height) -> impl Stream<Item = Result<BlockEvents, LedgerError>> + Send {
         self.client.events(from).into_stream().map(|block| {
             let block = block.map_err(unavailable)?;
@@ -123,6 +132,10 @@ impl Ledger for RemoteAccount {
 
     async fn list(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Listing, LedgerError> {
         self.remote.list(prefix, after).await
+    }
+
+    async fn prove(&self, key: Vec<u8>, since: Height) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.remote.prove(key, since).await
     }
 
     fn events(&self, from: Height) -> impl Stream<Item = Result<BlockEvents, LedgerError>> + Send {

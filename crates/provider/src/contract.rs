@@ -488,10 +488,21 @@ impl Contract {
         if self.certificate.as_ref() == Some(&certificate.certificate) {
             return Ok(());
         }
+        // Clients have the root alone: the chain goes along. It was published
+        // before the certificate.
+        let key = state_key::intermediate(certificate.authority, &certificate.name);
+        let read = self
+            .host
+            .client
+            .proven_since::<record::Intermediate>(key, since)
+            .await;
+        let Ok((Some(intermediate), _)) = read else {
+            return Ok(());
+        };
         self.enclave
             .outbox
             .send(&HostMessage::Certificate {
-                chain: vec![certificate.certificate.clone()],
+                chain: vec![certificate.certificate.clone(), intermediate.certificate],
             })
             .map_err(|closed| self.gone(&closed.to_string()))?;
         self.certificate = Some(certificate.certificate);

@@ -83,6 +83,31 @@ pub const MAX_PINNED_CHIPS: usize = 64;
 /// A certificate request or a certificate, DER.
 pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
 
+/// How far ahead of the ledger's time a certificate may end: a week and a day
+/// for clocks. Short lives keep the log and the revocation lists short.
+pub const MAX_CERTIFICATE_LIFE_MS: u64 = 8 * 24 * 60 * 60 * 1000;
+
+/// Certificates of one registered name that have not expired: two for each of
+/// the most replicas of a request, and as many again. It bounds what a change
+/// of owner revokes in one block.
+pub const MAX_CERTIFICATES_PER_NAME: u32 = 256;
+
+/// Names in one ACME order: a site and its parts.
+pub const MAX_ORDER_NAMES: usize = 16;
+
+/// Orders of one ACME account that have not been forgotten.
+pub const MAX_ORDERS_PER_ACCOUNT: u32 = 64;
+
+/// How long an [`crate::OwnerBinding`] can be used: a day's set-up work.
+pub const BINDING_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long an order stands, and how long a finished one can still be read:
+/// clients that poll come back within minutes, people within hours.
+pub const ORDER_LIFE_MS: u64 = 4 * 60 * 60 * 1000;
+
+/// A JWK in canonical form: one of RSA with 4096 bits has about 720 octets.
+pub const MAX_JWK_BYTES: usize = 1024;
+
 /// Keys of one zone: two roll-overs at once. Validators try every key for
 /// every signature, so that a large set is an attack on them (CVE-2023-50387).
 pub const MAX_ZONE_KEYS: usize = 6;

@@ -5,8 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Amount, ContractId, Digest, DomainName, EndReason, HandshakeStep, Height, LockId,
-    OfferId, Operation, Outcome, ProposalId, RequestId, TransactionId,
+    AccountId, Amount, CertificateSerial, ContractId, Digest, DomainName, EndReason, HandshakeStep,
+    Height, LockId, OfferId, Operation, Outcome, ProposalId, RequestId, TransactionId,
 };
 
 /// Declares [`Reject`] with its stable numbers, names and sentences.
@@ -167,6 +167,25 @@ rejects! {
     86 CertificateNotWanted = "the contract waits for no certificate",
     /// Enclaves.
     87 CertificateMalformed = "the certificate is empty, too large or already expired",
+
+    /// Certificates.
+    88 CertificateLimit = "the name has as many certificates as it may: wait until some expire",
+    /// Certificates.
+    89 CertificateNotFound = "there is no such certificate, or it is revoked already",
+    /// Certificates.
+    90 AcmeAccountNotFound = "there is no such ACME account, or it is deactivated",
+    /// Certificates.
+    91 AcmeAccountExists = "there is an ACME account with that key",
+    /// Certificates.
+    92 AcmeBindingInvalid = "the binding is not signed by the owner it names, is over a day old, or it or a newer one was used",
+    /// Certificates.
+    93 AcmeOrderNotFound = "there is no such order, or it has expired",
+    /// Certificates.
+    94 AcmeOrderState = "the order is in another state: this step was taken or its turn has not come",
+    /// Certificates.
+    95 AcmeNamesRefused = "an order's names are at or beneath one registered name of this circle, ascending, each once",
+    /// Certificates.
+    96 AcmeNotProven = "the ledger's own records do not show what the challenge asks for",
 
     /// Names.
     110 ConsentInvalid = "the new key's signature does not verify, or it is the key that owns the name",
@@ -501,6 +520,27 @@ pub enum Event {
         reason: EndReason,
         /// What came back to its user.
         refund: Amount,
+    },
+    /// A certificate was logged.
+    CertificateLogged {
+        /// The registered name.
+        domain: DomainName,
+        /// The serial number.
+        serial: CertificateSerial,
+    },
+    /// A certificate was revoked.
+    CertificateRevoked {
+        /// The registered name.
+        domain: DomainName,
+        /// The serial number.
+        serial: CertificateSerial,
+        /// Why (RFC 5280 §5.3.1).
+        reason: u8,
+    },
+    /// An ACME order moved.
+    AcmeOrderChanged {
+        /// Which.
+        order: Digest,
     },
     /// A zone's keys, name servers or times were set.
     ZoneChanged {

@@ -16,11 +16,11 @@ pub use names::{
 pub use notary::Notarisation;
 
 use crate::{
-    AccountId, Amount, Change, CircleId, CircleKind, Condition, ContractId, Digest, DomainName,
-    EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules, Genesis, HandshakeStep, Height,
-    Measurement, MemberTerms, NameServerTerms, OfferId, OfferTerms, Operation, Outcome, Parameters,
-    PayloadReference, Policy, PublicKey, ReferenceValue, RequestId, RequestTerms, Resources,
-    SetZone, Signature, Subject, TcbStatus,
+    AccountId, Amount, CertificateSerial, CertifiedName, Change, CircleId, CircleKind, Condition,
+    ContractId, Digest, DomainName, EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules,
+    Genesis, HandshakeStep, Height, Measurement, MemberTerms, NameServerTerms, OfferId, OfferTerms,
+    Operation, Outcome, Parameters, PayloadReference, Policy, PublicKey, ReferenceValue, RequestId,
+    RequestTerms, Resources, SetZone, Signature, Subject, TcbStatus, Validation,
 };
 
 /// The version byte before every stored record.
@@ -572,6 +572,154 @@ pub struct Certificate {
     pub authority: AccountId,
     /// When it was recorded.
     pub issued_at: Height,
+}
+
+/// An authority's root.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct PublishedAuthority {
+    /// The root certificate, DER.
+    #[serde(with = "hex::serde")]
+    pub root: Vec<u8>,
+    /// When it was published.
+    pub published_at: Height,
+}
+
+/// The intermediate with which an authority signs a registered name's leaves.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Intermediate {
+    /// The certificate, DER.
+    #[serde(with = "hex::serde")]
+    pub certificate: Vec<u8>,
+    /// When it ceases to hold, Unix milliseconds.
+    pub not_after_ms: u64,
+    /// When it was published.
+    pub published_at: Height,
+}
+
+/// An ACME account.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct AcmeAccount {
+    /// Its key now, canonical JWK; empty once it is deactivated.
+    #[serde(with = "hex::serde")]
+    pub key: Vec<u8>,
+    /// The name owner it acts for.
+    pub owner: Option<PublicKey>,
+    /// Orders that have not been forgotten.
+    pub orders: u32,
+    /// When it was opened.
+    pub opened_at: Height,
+}
+
+/// Where an ACME order stands.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AcmeOrderStatus {
+    /// Names wait for validation.
+    Pending,
+    /// Every name is validated.
+    Ready,
+    /// The key is fixed; the certificate is being made.
+    Processing {
+        /// SHA-256 of the SubjectPublicKeyInfo.
+        key: Digest,
+    },
+    /// The certificate is logged.
+    Valid {
+        /// Its serial number.
+        serial: CertificateSerial,
+    },
+    /// A validation failed.
+    Invalid {
+        /// Of which name, from 0.
+        name: u8,
+    },
+}
+
+/// An ACME order.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct AcmeOrder {
+    /// Who ordered.
+    pub account: Digest,
+    /// The registered name that all its names belong to.
+    pub domain: DomainName,
+    /// Whose it was when the order was opened; the order ends when it changes.
+    pub owner: PublicKey,
+    /// When that name was registered, likewise.
+    pub registered_at: Height,
+    /// The names, ascending.
+    pub names: Vec<CertifiedName>,
+    /// One entry for each: how it was validated.
+    pub validations: Vec<Option<Validation>>,
+    /// Where it stands.
+    pub status: AcmeOrderStatus,
+    /// When it is forgotten, Unix milliseconds.
+    pub expires_ms: u64,
+    /// When it was opened.
+    pub opened_at: Height,
+}
+
+/// What the ledger granted: that a key may be certified for names. Small, so
+/// that its proof travels within the certificate.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Grant {
+    /// The names, ascending.
+    pub names: Vec<CertifiedName>,
+    /// The owner of the registered name that they belong to.
+    pub owner: PublicKey,
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub key: Digest,
+    /// When it was granted.
+    pub granted_at: Height,
+}
+
+/// What a certificate was issued for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum IssuedFor {
+    /// The enclave of a contract.
+    Contract(ContractId),
+    /// An ACME order, by an account.
+    Order {
+        /// The order.
+        order: Digest,
+        /// Its account.
+        account: Digest,
+    },
+}
+
+/// Why and when a certificate was revoked.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Revocation {
+    /// RFC 5280 §5.3.1.
+    pub reason: u8,
+    /// The block's time, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+/// An entry of the certificate log.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct LoggedCertificate {
+    /// The names it may hold, ascending.
+    pub names: Vec<CertifiedName>,
+    /// The leaf, DER.
+    #[serde(with = "hex::serde")]
+    pub certificate: Vec<u8>,
+    /// When it ceases to hold, Unix milliseconds.
+    pub not_after_ms: u64,
+    /// The authority that issued it.
+    pub authority: AccountId,
+    /// What for.
+    pub issued_for: IssuedFor,
+    /// Whether it was revoked.
+    pub revoked: Option<Revocation>,
+    /// When it was logged.
+    pub logged_at: Height,
 }
 
 /// What a zone signer last said of an apex.

@@ -10,8 +10,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    AccountId, Amount, ContractId, Digest, DomainName, HandshakeStep, Height, LockId, OfferId,
-    PayloadKind, ProposalId, PublicKey, ReferenceValue, RequestId,
+    AccountId, Amount, CertificateSerial, ContractId, Digest, DomainName, HandshakeStep, Height,
+    LockId, OfferId, PayloadKind, ProposalId, PublicKey, ReferenceValue, RequestId,
 };
 
 fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
@@ -405,5 +405,101 @@ pub fn certificate_wanted(contract: ContractId) -> Vec<u8> {
     join("i/certify/", &[&contract.0])
 }
 
+/// Prefix of [`certificate`]; what follows is the contract's id.
+pub const CERTIFICATES: &[u8] = b"x/";
+
 /// Prefix of [`certificate_wanted`]; what follows is the contract's id.
 pub const CERTIFICATES_WANTED: &[u8] = b"i/certify/";
+
+/// [`crate::record::PublishedAuthority`].
+pub fn authority(account: AccountId) -> Vec<u8> {
+    join("y/u/", &[&account.0])
+}
+
+/// [`crate::record::Intermediate`] with which an authority signs for a
+/// registered name.
+pub fn intermediate(authority: AccountId, domain: &DomainName) -> Vec<u8> {
+    join("y/i/", &[&authority.0, domain.as_str().as_bytes()])
+}
+
+/// [`crate::record::AcmeAccount`].
+pub fn acme_account(id: Digest) -> Vec<u8> {
+    join("y/a/", &[&id.0])
+}
+
+/// Index: the id of the ACME account with a key, by the key's thumbprint.
+pub fn acme_key(thumbprint: Digest) -> Vec<u8> {
+    join("y/k/", &[&thumbprint.0])
+}
+
+/// The time in the last [`crate::OwnerBinding`] of a name owner that was used,
+/// a `u64`: each is used once, and none that is older.
+pub fn acme_binding(owner: AccountId) -> Vec<u8> {
+    join("y/b/", &[&owner.0])
+}
+
+/// [`crate::record::AcmeOrder`].
+pub fn acme_order(id: Digest) -> Vec<u8> {
+    join("y/o/", &[&id.0])
+}
+
+/// Prefix of every order; what follows is its id.
+pub const ACME_ORDERS: &[u8] = b"y/o/";
+
+/// Prefix of every grant; what follows is the id of its order or contract.
+pub const GRANTS: &[u8] = b"y/g/";
+
+/// [`crate::record::Grant`] of an order or a contract, by its id.
+pub fn grant(id: &[u8; 32]) -> Vec<u8> {
+    join("y/g/", &[id])
+}
+
+/// Prefix of every certificate of a registered name; what follows is the serial.
+pub fn certificate_log(domain: &DomainName) -> Vec<u8> {
+    join("y/l/", &[domain.as_str().as_bytes(), &[0]])
+}
+
+/// [`crate::record::LoggedCertificate`].
+pub fn logged_certificate(domain: &DomainName, serial: CertificateSerial) -> Vec<u8> {
+    join("y/l/", &[domain.as_str().as_bytes(), &[0], &serial.0])
+}
+
+/// The name and serial number of a key that [`logged_certificate`] made.
+pub fn parse_logged_certificate(key: &[u8]) -> Option<(DomainName, CertificateSerial)> {
+    let (text, serial) = key
+        .strip_prefix(CERTIFICATE_LOG)?
+        .split_last_chunk::<16>()?;
+    let text = std::str::from_utf8(text.strip_suffix(&[0])?).ok()?;
+    Some((text.parse().ok()?, CertificateSerial(*serial)))
+}
+
+/// Prefix of every logged certificate.
+pub const CERTIFICATE_LOG: &[u8] = b"y/l/";
+
+/// How many certificates of a registered name are logged, a `u32`.
+pub fn certificate_count(domain: &DomainName) -> Vec<u8> {
+    join("y/n/", &[domain.as_str().as_bytes()])
+}
+
+/// Index: logged certificates by when they cease to hold; empty value.
+pub fn certificate_due(time_ms: u64, domain: &DomainName, serial: CertificateSerial) -> Vec<u8> {
+    join(
+        "i/certificate/",
+        &[
+            &time_ms.to_be_bytes(),
+            &serial.0,
+            domain.as_str().as_bytes(),
+        ],
+    )
+}
+
+/// Prefix of [`certificate_due`]; what follows is the time, serial and name.
+pub const CERTIFICATES_DUE: &[u8] = b"i/certificate/";
+
+/// Index: orders by when they are forgotten; empty value.
+pub fn order_due(time_ms: u64, order: Digest) -> Vec<u8> {
+    join("i/order/", &[&time_ms.to_be_bytes(), &order.0])
+}
+
+/// Prefix of [`order_due`]; what follows is the time and the order's id.
+pub const ORDERS_DUE: &[u8] = b"i/order/";

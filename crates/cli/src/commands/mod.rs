@@ -1,6 +1,7 @@
 //! The commands, one file each; this one sends each to its file.
 
 pub mod account;
+pub mod cert;
 pub mod circle;
 pub mod daemon;
 pub mod down;
@@ -51,6 +52,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Name(name) => name::execute(session, *name),
         Command::Notarise(notarise) => notarise::execute(session, &notarise),
         Command::Transaction(signing) => transaction::execute(session, &signing),
+        Command::Cert(cert) => cert::execute(session, cert),
         Command::Offer(offer) => offer::execute(session, offer),
         Command::Proof(proof) => proof::execute(session, proof),
         Command::Keys(keys) => keys::execute(session, keys),

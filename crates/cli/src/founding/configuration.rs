@@ -93,6 +93,7 @@ struct Authority<'a> {
     passphrase_file: PathBuf,
     data_dir: PathBuf,
     http: SocketAddr,
+    challenge_loopback: bool,
 }
 
 /// Writes the configuration of every part.
@@ -150,6 +151,7 @@ pub fn write(
         passphrase_file: passphrase_file(&directory.join(founding::ACCOUNT_KEY)),
         data_dir: directory.clone(),
         http: ports.certificate_authority(),
+        challenge_loopback: true,
     };
     write_toml(&directory.join("ca.toml"), &authority)?;
     super::provider::write(state, file, embedded, ports)?;

@@ -300,7 +300,7 @@ fn certify(header: &Header, secret: &SecretKey) -> Certificate {
 }
 
 /// Proves `keys` in `entries` as of `height`.
-fn prove(
+pub fn prove(
     circle: &Circle,
     entries: &BTreeMap<Vec<u8>, Vec<u8>>,
     keys: &[Vec<u8>],

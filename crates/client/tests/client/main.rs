@@ -1,6 +1,7 @@
 //! The client against a small node that speaks the API's contract with real
 //! proofs, and misbehaves on request.
 
+mod certificate;
 mod events;
 mod fake_node;
 mod names;

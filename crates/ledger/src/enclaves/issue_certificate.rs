@@ -2,10 +2,13 @@
 //! ledger is its own transparency log.
 
 use wire::{
-    Event, IssueCertificate, Reject, limits::MAX_CERTIFICATE_BYTES, record::Certificate, state_key,
+    CertifiedName, Event, IssueCertificate, Reject,
+    record::{Certificate, IssuedFor},
+    state_key,
 };
 
 use crate::{
+    certificates,
     execution::{Execution, Sender},
     market::Live,
     names,
@@ -15,7 +18,8 @@ use crate::{
 ///
 /// Errors: [`Reject::NotAuthority`], [`Reject::ContractNotFound`],
 ///         [`Reject::ContractEnded`], [`Reject::CertificateNotWanted`],
-///         [`Reject::CertificateMalformed`].
+///         [`Reject::CertificateMalformed`],
+///         [`Reject::CertificateLimit`].
 pub(crate) fn issue_certificate(
     execution: &mut Execution<'_>,
     sender: &Sender,
@@ -36,10 +40,18 @@ pub(crate) fn issue_certificate(
         .filter(|_| registered)
         .ok_or(Reject::CertificateNotWanted)?
         .clone();
-    let sized = (1..=MAX_CERTIFICATE_BYTES).contains(&action.certificate.len());
-    if !sized || action.not_after_ms <= execution.time_ms {
-        return Err(Reject::CertificateMalformed);
-    }
+    let entry = certificates::Entry {
+        domain: &name,
+        names: vec![CertifiedName {
+            name: name.clone(),
+            wildcard: false,
+        }],
+        serial: action.serial,
+        certificate: &action.certificate,
+        not_after_ms: action.not_after_ms,
+        issued_for: IssuedFor::Contract(action.contract),
+    };
+    certificates::log(execution, sender, entry)?;
     let certificate = Certificate {
         name: name.clone(),
         certificate: action.certificate.clone(),

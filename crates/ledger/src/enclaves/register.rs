@@ -3,9 +3,9 @@
 
 use attest::{AppraisalError, AppraisalPolicy, Claims, Moment, Roots};
 use wire::{
-    CircleKind, EnclaveKeys, Event, PayloadKind, RegisterEnclave, Reject,
+    CertifiedName, CircleKind, EnclaveKeys, Event, PayloadKind, RegisterEnclave, Reject,
     limits::MAX_CERTIFICATE_BYTES,
-    record::{AttestationResult, Enclave, Offer, Stage},
+    record::{AttestationResult, Enclave, Grant, Offer, Stage},
     state_key,
 };
 
@@ -45,10 +45,20 @@ pub(crate) fn register(
     execution
         .state
         .put(state_key::enclave(action.contract), &enclave);
-    if names::serves(execution, live.contract.request, &live.request).is_some() {
-        execution
-            .state
-            .mark(state_key::certificate_wanted(action.contract));
+    let name = names::serves(execution, live.contract.request, &live.request).cloned();
+    if let Some(name) = name {
+        let grant = Grant {
+            names: vec![CertifiedName {
+                name,
+                wildcard: false,
+            }],
+            owner: live.request.user_key,
+            key: action.keys.tls_key,
+            granted_at: execution.height,
+        };
+        let state = &mut execution.state;
+        state.put(state_key::grant(&action.contract.0), &grant);
+        state.mark(state_key::certificate_wanted(action.contract));
     }
     execution.emit(Event::EnclaveRegistered {
         contract: action.contract,

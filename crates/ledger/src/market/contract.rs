@@ -270,6 +270,7 @@ impl Live {
             self.id,
         ));
         state.delete(state_key::certificate_wanted(self.id));
+        state.delete(state_key::grant(&self.id.0));
         self.request.replicas[usize::from(self.contract.replica)] = None;
         give_back_room(execution, &self.contract);
         execution.emit(Event::ContractEnded {

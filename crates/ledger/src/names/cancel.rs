@@ -8,6 +8,7 @@ use wire::{
 
 use crate::{
     accounts::credit,
+    certificates,
     execution::{Execution, Sender},
     names::{address, confusable, detach, owned, recover},
 };
@@ -30,6 +31,7 @@ pub(crate) fn cancel(
 /// without it. Bids for the name stand until they expire.
 pub(super) fn release(execution: &mut Execution<'_>, record: &Name, reason: ReleaseReason) {
     detach(execution, &record.name);
+    certificates::revoke_all(execution, &record.name);
     recover::strike(execution, &record.name);
     confusable::strike(execution, &record.name);
     address::update(execution, Some(record), None);

@@ -78,6 +78,7 @@ pub(crate) fn detach(execution: &mut Execution<'_>, name: &DomainName) {
         execution
             .state
             .delete(state_key::certificate_wanted(*contract));
+        execution.state.delete(state_key::grant(&contract.0));
     }
 }
 

@@ -30,7 +30,7 @@ mod transfer;
 
 use wire::{DomainName, Event, PublicKey, Reject, record::Name, record::NameStatus, state_key};
 
-use crate::execution::Execution;
+use crate::{certificates, execution::Execution};
 pub(crate) use address::addresses;
 pub(crate) use bid::{accept_bid, bid, return_expired_bids, withdraw_bid};
 pub(crate) use cancel::cancel;
@@ -87,6 +87,11 @@ fn parse(text: &[u8]) -> Option<DomainName> {
 fn store_changed(execution: &mut Execution<'_>, mut record: Name) {
     record.changed_at = execution.height;
     let former: Option<Name> = execution.state.get(&state_key::name(&record.name));
+    if let Some(former) = &former
+        && former.owner != record.owner
+    {
+        certificates::owner_changed(execution, &record.name);
+    }
     address::update(execution, former.as_ref(), Some(&record));
     execution.emit(Event::NameChanged {
         name: record.name.clone(),

@@ -16,6 +16,7 @@ fn register(world: &mut World, change: impl FnOnce(&World, &mut RegisterEnclave)
 fn issue(world: &mut World, actor: u8, contract: ContractId, bytes: usize) -> Verdict {
     let action = IssueCertificate {
         contract,
+        serial: CertificateSerial([world.height.0 as u8; 16]),
         certificate: vec![1; bytes],
         not_after_ms: World::time_ms(world.height) + 1_000_000,
     };
@@ -268,6 +269,7 @@ pub const CASES: &[Case] = &[
             let contract = named(world);
             let action = IssueCertificate {
                 contract,
+                serial: CertificateSerial([1; 16]),
                 certificate: vec![1; 10],
                 not_after_ms: World::time_ms(world.height.plus(1)),
             };
@@ -307,6 +309,59 @@ fn a_certificate_is_wanted_until_it_is_recorded() {
     assert!(!world.state.contains_key(&wanted));
     let certificate: record::Certificate = world.get(&state_key::certificate(contract)).unwrap();
     assert_eq!(certificate.name, name("hello.internal"));
+}
+
+#[test]
+fn a_rotated_key_keeps_the_certificates_of_enclaves_and_another_owner_does_not() {
+    let rotated = |world: &World| {
+        let name = name("hello.internal");
+        let registered_at = world.name("hello.internal").registered_at;
+        let owner = key(USER).public();
+        let message = NameRotate::message(world.circle, &name, registered_at, &owner);
+        Action::NameRotate(NameRotate {
+            name,
+            to: key(STRANGER).public(),
+            consent: AnySignature::Plain(key(STRANGER).sign(NameRotate::PURPOSE, &message)),
+        })
+    };
+    let transferred = |_: &World| {
+        Action::NameTransfer(NameTransfer {
+            name: name("hello.internal"),
+            to: key(STRANGER).public(),
+        })
+    };
+    type Change<'a> = (&'a dyn Fn(&World) -> Action, bool);
+    let changes: [Change<'_>; 2] = [(&rotated, false), (&transferred, true)];
+    for (change, revokes) in changes {
+        let mut world = World::new();
+        let contract = named(&mut world);
+        issue(&mut world, AUTHORITY, contract, 100).unwrap();
+        let change = change(&world);
+        world.send(USER, change).unwrap();
+        let prefix = state_key::certificate_log(&name("hello.internal"));
+        let logged: Vec<record::LoggedCertificate> = world
+            .state
+            .range(prefix.clone()..)
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .map(|(_, value)| record::decode(value).unwrap())
+            .collect();
+        assert_eq!(logged.len(), 1);
+        assert_eq!(logged[0].revoked.is_some(), revokes);
+    }
+}
+
+#[test]
+fn a_grant_lasts_as_long_as_its_contract() {
+    let mut world = World::new();
+    let contract = named(&mut world);
+    let grant: record::Grant = world.get(&state_key::grant(&contract.0)).unwrap();
+    assert_eq!(grant.key, Digest([7; 32]));
+    assert_eq!(grant.owner, key(USER).public());
+    let request = world.contract(contract).request;
+    world
+        .send(USER, Action::CloseRequest(CloseRequest { request }))
+        .unwrap();
+    assert!(!world.state.contains_key(&state_key::grant(&contract.0)));
 }
 
 #[test]

@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "155388c63637db1c115ae90eeb0b7011463b40a3581c027e82313655ebf3cbb8"
+        "84b862158bce06e56acb068ad0d3d0d01cdb378a33de4b50e7f5943a64dd7d3c"
     );
 }

@@ -3,6 +3,7 @@
 //! share their world.
 
 mod accounts;
+mod certificates;
 mod contracts;
 mod enclaves;
 mod evidence;

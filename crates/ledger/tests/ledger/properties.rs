@@ -232,11 +232,13 @@ fn action(world: &World, step: Step) -> (u8, Action) {
         }
         18 => {
             let certificate = vec![1; 10];
-            let not_after_ms = u64::MAX;
+            let not_after_ms = World::time_ms(world.height) + 100_000;
+            let serial = CertificateSerial([step.b; 16]);
             (
                 AUTHORITY,
                 Action::IssueCertificate(IssueCertificate {
                     contract,
+                    serial,
                     certificate,
                     not_after_ms,
                 }),

@@ -20,6 +20,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::zones::CASES,
         crate::name_servers::CASES,
         crate::members::CASES,
+        crate::certificates::CASES,
     ];
     let reached: BTreeSet<Reject> = tables
         .into_iter()

@@ -13,7 +13,8 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _};
 use tracing::{info, warn};
 use wire::{
-    Action, ContractId, DomainName, Event, Height, IssueCertificate, RequestId,
+    Action, ContractId, DomainName, Event, Height, IssueCertificate, PublishIntermediate,
+    RequestId,
     record::{self, ContractStatus},
     state_key,
 };
@@ -21,6 +22,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     authority::{Authority, AuthorityError},
+    intermediates::{self, IntermediateError},
     request::{CheckedRequest, RequestError},
 };
 use crate::ledger::{self, BlockEvents, Ledger, LedgerError, Post, chain, decode};
@@ -35,9 +37,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Certificates in one transaction: what fits its limit of 32 KiB with room,
 /// so that a request with many replicas does not wait a block for each.
 const MAX_BATCH: usize = 8;
-
-/// Prefix of every certificate; what follows is the contract's id.
-const CERTIFICATES: &[u8] = b"x/";
 
 /// What has been done since the start.
 #[derive(Debug, Default)]
@@ -102,11 +101,38 @@ enum Withheld {
     Request(#[from] RequestError),
 }
 
+/// A certificate to post: with its intermediate, if that is new.
+struct Batched {
+    action: IssueCertificate,
+    intermediate: Option<PublishIntermediate>,
+    renewal: bool,
+}
+
+impl Batched {
+    fn actions(&self) -> Vec<Action> {
+        let publish = self.intermediate.clone().map(Action::PublishIntermediate);
+        let issue = Action::IssueCertificate(self.action.clone());
+        publish.into_iter().chain([issue]).collect()
+    }
+}
+
+impl From<IntermediateError> for Withheld {
+    fn from(error: IntermediateError) -> Self {
+        match error {
+            IntermediateError::Ledger(error) => Self::Ledger(error),
+            IntermediateError::Authority(error) => Self::Authority(error),
+        }
+    }
+}
+
 /// What is to be done for a contract.
 enum Due {
     /// This, now.
     Now {
-        action: IssueCertificate,
+        /// Boxed: the other variants are small.
+        action: Box<IssueCertificate>,
+        /// What must stand on the ledger before it.
+        intermediate: Option<PublishIntermediate>,
         renewal: bool,
     },
     /// A renewal, later.
@@ -190,7 +216,7 @@ impl<L: Ledger + Post> Worker<'_, L> {
         self.progress.read(&reading);
         self.since = reading.height;
         self.list(state_key::CERTIFICATES_WANTED).await?;
-        self.list(CERTIFICATES).await?;
+        self.list(state_key::CERTIFICATES).await?;
         Ok(reading.height)
     }
 
@@ -249,7 +275,15 @@ impl<L: Ledger + Post> Worker<'_, L> {
         let mut batch = Vec::new();
         while let Some(contract) = self.waiting.pop_first() {
             match self.examine(contract).await {
-                Ok(Due::Now { action, renewal }) => batch.push((action, renewal)),
+                Ok(Due::Now {
+                    action,
+                    intermediate,
+                    renewal,
+                }) => batch.push(Batched {
+                    action: *action,
+                    intermediate,
+                    renewal,
+                }),
                 Ok(Due::At(at)) => {
                     self.renewals.insert(contract, at);
                 }
@@ -282,38 +316,35 @@ impl<L: Ledger + Post> Worker<'_, L> {
 
     /// Posts a batch; if the ledger rejects it, one by one, so that one
     /// contract that has just ended does not cost the others a block.
-    async fn post(&mut self, batch: Vec<(IssueCertificate, bool)>) {
-        let actions = batch
-            .iter()
-            .map(|(action, _)| Action::IssueCertificate(action.clone()))
-            .collect();
+    async fn post(&mut self, batch: Vec<Batched>) {
+        let actions = batch.iter().flat_map(Batched::actions).collect();
         match self.ledger.post(actions).await {
             Ok(()) => batch.iter().for_each(|issued| self.posted(issued)),
             Err(LedgerError::Rejected(_)) if batch.len() > 1 => {
                 for issued in batch {
-                    let action = Action::IssueCertificate(issued.0.clone());
-                    match self.ledger.post(vec![action]).await {
+                    match self.ledger.post(issued.actions()).await {
                         Ok(()) => self.posted(&issued),
-                        Err(error) => self.not_posted(issued.0.contract, &error).await,
+                        Err(error) => self.not_posted(issued.action.contract, &error).await,
                     }
                 }
             }
             Err(error) => {
-                for (action, _) in batch {
-                    self.not_posted(action.contract, &error).await;
+                for issued in batch {
+                    self.not_posted(issued.action.contract, &error).await;
                 }
             }
         }
     }
 
-    fn posted(&mut self, (action, renewal): &(IssueCertificate, bool)) {
-        let count = if *renewal {
+    fn posted(&mut self, issued: &Batched) {
+        let count = if issued.renewal {
             &self.progress.renewed
         } else {
             &self.progress.issued
         };
         count.fetch_add(1, Ordering::Relaxed);
-        info!(contract = %action.contract, renewal, "a certificate is on the ledger");
+        let (contract, renewal) = (issued.action.contract, issued.renewal);
+        info!(%contract, renewal, "a certificate is on the ledger");
         // Its event brings the contract back, to be scheduled for renewal.
     }
 
@@ -376,15 +407,31 @@ impl<L: Ledger + Post> Worker<'_, L> {
         }
         let keys = &enclave.keys;
         let checked = CheckedRequest::check(&keys.certificate_request, &name, keys.tls_key)?;
-        let issued = self
-            .authority
-            .issue(&checked, reading.time_ms, self.validity_ms)?;
+        let account = self.ledger.account();
+        let intermediate =
+            intermediates::missing(self.ledger, self.authority, account, &name, self.since).await?;
+        // Where the ledger has no grant, its proof shows that, and is of no use.
+        let key = state_key::grant(&id.0);
+        let granted = self.read(vec![key.clone()]).await?.values[0].is_some();
+        let proof = match granted {
+            true => self.ledger.prove(key, self.since).await?,
+            false => None,
+        };
+        let issued = self.authority.issue(
+            &name,
+            &checked,
+            reading.time_ms,
+            self.validity_ms,
+            proof.as_deref(),
+        )?;
         Ok(Due::Now {
-            action: IssueCertificate {
+            action: Box::new(IssueCertificate {
                 contract: id,
+                serial: issued.serial,
                 certificate: issued.der,
                 not_after_ms: issued.not_after_ms,
-            },
+            }),
+            intermediate,
             renewal: renewal.is_some(),
         })
     }

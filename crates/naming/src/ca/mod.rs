@@ -6,11 +6,16 @@
 //! certificates. Several authorities may serve one circle: the last one to
 //! post wins, and each of its certificates is as good as the other.
 
+pub mod acme;
 mod authority;
 mod certify;
+mod intermediates;
+mod keys;
 mod name_servers;
 mod request;
+mod revocations;
 mod status;
+mod trust;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -20,8 +25,9 @@ use tracing::info;
 use wire::{CircleId, CircleKey};
 
 pub use self::{
-    authority::{Authority, AuthorityError, Issued, LEAF_BACKDATE_MS},
+    authority::{Authority, AuthorityError, Issued, IssuedIntermediate, LEAF_BACKDATE_MS},
     certify::{Progress, ProgressReport, certify},
+    keys::{AuthorityKeys, FileKeys, Signer},
     request::{CheckedRequest, RequestError},
     status::CaStatus,
 };
@@ -68,6 +74,22 @@ pub struct CaConfig {
     /// Where to serve roots, health and status over HTTP, if anywhere.
     #[serde(default)]
     pub http: Option<SocketAddr>,
+    /// The URL under which clients reach `http`, for ACME and revocation
+    /// lists; `http://` and that address by default. ACME clients ask for
+    /// HTTPS from elsewhere than this machine (RFC 8555 §6.1): a server in
+    /// front ends it.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The port on which http-01 challenges are answered; 80 by default.
+    #[serde(default)]
+    pub challenge_http_port: Option<u16>,
+    /// The port on which tls-alpn-01 challenges are answered; 443 by default.
+    #[serde(default)]
+    pub challenge_tls_port: Option<u16>,
+    /// Whether challenges are fetched from loopback and link-local addresses:
+    /// only where all of a circle stands on this machine.
+    #[serde(default)]
+    pub challenge_loopback: bool,
 }
 
 /// Why the authority could not start.
@@ -101,6 +123,13 @@ pub enum CaError {
 }
 
 impl CaConfig {
+    /// Where clients reach the authority, if anywhere.
+    fn url(&self) -> Option<String> {
+        let own = self.http.map(|address| format!("http://{address}"));
+        let url = self.url.clone().or(own)?;
+        Some(url.trim_end_matches('/').to_owned())
+    }
+
     fn validity_ms(&self) -> Result<u64, CaError> {
         let hours = self.validity_hours.unwrap_or(MAX_VALIDITY_HOURS);
         if (1..=MAX_VALIDITY_HOURS).contains(&hours) {
@@ -153,40 +182,99 @@ pub async fn run_over(
         config.circle,
         &apexes,
         now_ms(),
-    )?;
+    )?
+    .with_url(config.url());
+    let (ledger, authority) = (Arc::new(ledger), Arc::new(authority));
     let progress = Arc::<Progress>::default();
     let mut tasks = JoinSet::new();
-    if let Some(address) = config.http {
-        let shown = status::Shown {
-            account: ledger.account(),
-            roots_pem: authority.roots_pem().into(),
-            progress: Arc::clone(&progress),
+    if let (Some(address), Some(url)) = (config.http, config.url()) {
+        let settings = acme::AcmeSettings {
+            url,
+            ports: acme::ChallengePorts {
+                http: config.challenge_http_port.unwrap_or(80),
+                tls: config.challenge_tls_port.unwrap_or(443),
+                loopback: config.challenge_loopback,
+            },
+            validity_ms,
         };
-        serve_http(&mut tasks, address, shown).await?;
+        let (routes, working) = routes(&ledger, &authority, &progress, settings);
+        tasks.spawn(working);
+        serve_http(&mut tasks, address, routes).await?;
     }
+    publish_root(&*ledger, &authority).await;
     info!(account = %ledger.account(), "issuing certificates");
     tokio::select! {
-        never = certify(&ledger, &authority, validity_ms, &progress, now_ms) => Ok(never),
-        never = name_servers::certify_name_servers(&ledger, &authority, validity_ms) => Ok(never),
+        never = certify(&*ledger, &authority, validity_ms, &progress, now_ms) => Ok(never),
+        never = name_servers::certify_name_servers(&*ledger, &authority, validity_ms) => Ok(never),
+    }
+}
+
+/// Everything that the authority serves over HTTP, and what must run for it.
+pub fn routes<L: Ledger + Post>(
+    ledger: &Arc<L>,
+    authority: &Arc<Authority>,
+    progress: &Arc<Progress>,
+    settings: acme::AcmeSettings,
+) -> (axum::Router, impl Future<Output = ()> + Send + use<L>) {
+    let account = ledger.account();
+    let shown = status::Shown {
+        account,
+        authority: Arc::clone(authority),
+        progress: Arc::clone(progress),
+    };
+    let lists = revocations::Revocations::new(Arc::clone(ledger), Arc::clone(authority), account);
+    let lists = axum::Router::new()
+        .route("/crl/{file}", axum::routing::get(revocations::show::<L>))
+        .with_state(Arc::new(lists));
+    let (acme, working) = acme::server(Arc::clone(ledger), Arc::clone(authority), settings);
+    (status::routes(shown).merge(lists).merge(acme), working)
+}
+
+/// Puts the root on the ledger, unless it is there; tries until it is done or
+/// the ledger says that this is no authority, which every certificate will say.
+async fn publish_root(ledger: &(impl Ledger + Post), authority: &Authority) {
+    loop {
+        let key = wire::state_key::authority(ledger.account());
+        let read =
+            ledger::read_one::<wire::record::PublishedAuthority>(ledger, key, wire::Height(0));
+        let done = match read.await {
+            Ok((Some(found), _)) if found.root == authority.root_der() => return,
+            Ok(_) => {
+                let root = authority.root_der().to_vec();
+                let action = wire::PublishAuthority { root };
+                ledger
+                    .post(vec![wire::Action::PublishAuthority(action)])
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => return,
+            Err(LedgerError::Rejected(reject)) => {
+                tracing::warn!(%reject, "the root was not published");
+                return;
+            }
+            Err(error) => wait(&error).await,
+        }
     }
 }
 
 async fn wait(error: &LedgerError) {
-    tracing::warn!(error = %chain(error), "the circle's genesis could not be read");
+    tracing::warn!(error = %chain(error), "the ledger could not be asked");
     tokio::time::sleep(RETRY_INTERVAL).await;
 }
 
 async fn serve_http(
     tasks: &mut JoinSet<()>,
     address: SocketAddr,
-    shown: status::Shown,
+    routes: axum::Router,
 ) -> Result<(), CaError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CaError::Listen { address, source })?;
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, status::routes(shown)).await {
-            tracing::error!(%error, "the status interface ended");
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the authority's HTTP interface ended");
         }
     });
     Ok(())

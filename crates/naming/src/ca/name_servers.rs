@@ -111,7 +111,7 @@ async fn examine(
         return Err(Withheld::Outside(terms.name));
     }
     let checked = CheckedRequest::check(&terms.certificate_request, &terms.name, terms.tls_key)?;
-    let issued = authority.issue(&checked, reading.time_ms, validity_ms)?;
+    let issued = authority.issue_from_root(&checked, reading.time_ms, validity_ms)?;
     let action = Action::CertifyNameServer(CertifyNameServer {
         server,
         tls_key: terms.tls_key,

@@ -12,7 +12,11 @@ use axum::{
 use serde::Serialize;
 use wire::AccountId;
 
-use super::certify::{Progress, ProgressReport};
+use super::{
+    authority::Authority,
+    certify::{Progress, ProgressReport},
+    trust,
+};
 use crate::names::now_ms;
 
 /// How old the newest proof may be before the authority counts as cut off:
@@ -34,7 +38,7 @@ pub struct CaStatus {
 #[derive(Clone)]
 pub(super) struct Shown {
     pub account: AccountId,
-    pub roots_pem: Arc<str>,
+    pub authority: Arc<Authority>,
     pub progress: Arc<Progress>,
 }
 
@@ -52,6 +56,9 @@ impl Shown {
 pub(super) fn routes(shown: Shown) -> Router {
     Router::new()
         .route("/roots.pem", get(roots))
+        .route("/roots.mobileconfig", get(mobileconfig))
+        .route("/policies/chromium.json", get(chromium))
+        .route("/policies/firefox.json", get(firefox))
         .route("/healthz", get(healthz))
         .route("/v1/status", get(status))
         .with_state(shown)
@@ -59,7 +66,20 @@ pub(super) fn routes(shown: Shown) -> Router {
 
 async fn roots(State(shown): State<Shown>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "application/x-pem-file")];
-    (kind, shown.roots_pem.to_string())
+    (kind, shown.authority.roots_pem().to_owned())
+}
+
+async fn mobileconfig(State(shown): State<Shown>) -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, "application/x-apple-aspen-config")];
+    (kind, trust::mobileconfig(&shown.authority))
+}
+
+async fn chromium(State(shown): State<Shown>) -> Json<serde_json::Value> {
+    Json(trust::chromium(&shown.authority))
+}
+
+async fn firefox(State(shown): State<Shown>) -> Json<serde_json::Value> {
+    Json(trust::firefox(&shown.authority))
 }
 
 /// 200 while the ledger is followed, else 503.

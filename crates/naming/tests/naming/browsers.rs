@@ -59,7 +59,7 @@ impl Circle {
         let checked = CheckedRequest::check(request.der(), &name_of(name), digest).unwrap();
         let day_ms = 24 * 60 * 60 * 1000;
         self.authority
-            .issue(&checked, now_ms(), day_ms)
+            .issue_from_root(&checked, now_ms(), day_ms)
             .unwrap()
             .der
     }

@@ -9,8 +9,8 @@ use std::{
 
 use naming::{
     ca::{
-        Authority, AuthorityError, CheckedRequest, LEAF_BACKDATE_MS, Progress, RequestError,
-        certify,
+        Authority, AuthorityError, CheckedRequest, Issued, LEAF_BACKDATE_MS, Progress,
+        RequestError, certify,
     },
     names::now_ms,
 };
@@ -72,7 +72,7 @@ fn key_digest(key: &KeyPair) -> Digest {
     Digest::of(&[&key.subject_public_key_info()])
 }
 
-fn pem(der: &[u8]) -> String {
+pub fn pem(der: &[u8]) -> String {
     use std::io::Write as _;
     let mut openssl = std::process::Command::new("openssl")
         .args(["x509", "-inform", "DER"])
@@ -84,6 +84,7 @@ fn pem(der: &[u8]) -> String {
     String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap()
 }
 
+/// Whether openssl accepts `leaf` (PEM), with the intermediates that follow it.
 fn verify(roots: &Path, leaf: &str) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("leaf.pem");
@@ -95,11 +96,25 @@ fn verify(roots: &Path, leaf: &str) -> (bool, String) {
         "sslserver",
         "-CAfile",
         roots.to_str().unwrap(),
+        "-untrusted",
+        path.to_str().unwrap(),
         path.to_str().unwrap(),
     ];
     let output = run("openssl", &arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), said)
+}
+
+fn issue(authority: &Authority, name: &str, request: &CheckedRequest, time_ms: u64) -> Issued {
+    authority
+        .issue(&name_of(name), request, time_ms, WEEK_MS, None)
+        .unwrap()
+}
+
+/// A leaf with its intermediate, PEM.
+fn chain(authority: &Authority, name: &str, leaf: &[u8]) -> String {
+    let intermediate = authority.intermediate(&name_of(name), now_ms()).unwrap();
+    pem(leaf) + &pem(&intermediate.der)
 }
 
 #[test]
@@ -110,8 +125,8 @@ fn openssl_accepts_a_leaf_with_the_root_alone() {
     for name in ["hello.internal", &long] {
         let (key, der) = request(&[name]);
         let request = CheckedRequest::check(&der, &name_of(name), key_digest(&key)).unwrap();
-        let issued = authority.issue(&request, now_ms(), WEEK_MS).unwrap();
-        let (accepted, said) = verify(&files.roots, &pem(&issued.der));
+        let issued = issue(&authority, name, &request, now_ms());
+        let (accepted, said) = verify(&files.roots, &chain(&authority, name, &issued.der));
         assert!(accepted, "{name}: {said}");
     }
 }
@@ -124,7 +139,7 @@ fn a_leaf_says_what_the_ledger_says_and_nothing_else() {
     let name = name_of("hello.internal");
     let request = CheckedRequest::check(&der, &name, key_digest(&key)).unwrap();
     let time_ms = 1_800_000_000_123;
-    let issued = authority.issue(&request, time_ms, WEEK_MS).unwrap();
+    let issued = issue(&authority, "hello.internal", &request, time_ms);
     let (rest, leaf) = X509Certificate::from_der(&issued.der).unwrap();
     assert!(rest.is_empty());
     assert_eq!(leaf.public_key().raw, key.subject_public_key_info());
@@ -162,7 +177,7 @@ fn a_leaf_says_what_the_ledger_says_and_nothing_else() {
         kinds.push(extension.oid.to_id_string());
     }
     assert_eq!(kinds.len(), 6, "{kinds:?}");
-    let again = authority.issue(&request, time_ms, WEEK_MS).unwrap();
+    let again = issue(&authority, "hello.internal", &request, time_ms);
     let (_, again) = X509Certificate::from_der(&again.der).unwrap();
     assert_ne!(leaf.raw_serial(), again.raw_serial());
 }
@@ -213,7 +228,7 @@ fn openssl_refuses_what_lies_outside_the_constraints() {
 }
 
 #[test]
-fn the_root_signs_no_authority() {
+fn an_intermediate_signs_no_authority() {
     let files = files();
     files.open(&["internal"]).unwrap();
     let key = std::fs::read_to_string(&files.key).unwrap();
@@ -224,14 +239,20 @@ fn the_root_signs_no_authority() {
         name.push(DnType::CommonName, common_name);
         name
     };
-    let mut params = CertificateParams::default();
-    params.distinguished_name = named("between");
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-    params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().unwrap();
-    let between = params.signed_by(&key, &root).unwrap().pem();
-    let between_issuer = Issuer::from_ca_cert_pem(&between, key).unwrap();
+    let authority = |name: &str, issuer: &Issuer<'static, KeyPair>| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, issuer).unwrap().pem();
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).unwrap();
+        (pem, issuer)
+    };
+    let (upper, upper_issuer) = authority("upper", &root);
+    let (lower, between_issuer) = authority("lower", &upper_issuer);
+    let between = upper + &lower;
     let mut params = CertificateParams::new(vec!["hello.internal".to_owned()]).unwrap();
     params.distinguished_name = named("leaf");
     params.use_authority_key_identifier_extension = true;
@@ -265,14 +286,24 @@ fn curl_opens_a_service_with_the_root_alone() {
     let (key, der) = request(&["hello.internal"]);
     let name = name_of("hello.internal");
     let request = CheckedRequest::check(&der, &name, key_digest(&key)).unwrap();
-    let issued = authority.issue(&request, now_ms(), WEEK_MS).unwrap();
+    let issued = issue(&authority, "hello.internal", &request, now_ms());
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("leaf.pem"), pem(&issued.der)).unwrap();
+    let chained = chain(&authority, "hello.internal", &issued.der);
+    std::fs::write(directory.path().join("leaf.pem"), chained).unwrap();
     std::fs::write(directory.path().join("leaf.key"), key.serialize_pem()).unwrap();
     let port = free_port();
     let accept = format!("127.0.0.1:{port}");
     let arguments = [
-        "s_server", "-accept", &accept, "-cert", "leaf.pem", "-key", "leaf.key", "-www",
+        "s_server",
+        "-accept",
+        &accept,
+        "-cert",
+        "leaf.pem",
+        "-cert_chain",
+        "leaf.pem",
+        "-key",
+        "leaf.key",
+        "-www",
     ];
     let _server = Daemon::start("openssl", &arguments, directory.path());
     let roots = files.roots.to_str().unwrap();
@@ -310,12 +341,12 @@ fn the_key_is_made_once_and_never_overwritten() {
     let leaf = files
         .open(&["internal"])
         .unwrap()
-        .issue(&request, now_ms(), DAY_MS)
+        .issue(&name_of("hello.internal"), &request, now_ms(), DAY_MS, None)
         .unwrap();
     std::fs::remove_file(&files.roots).unwrap();
-    files.open(&["internal"]).unwrap();
+    let again = files.open(&["internal"]).unwrap();
     assert_eq!(std::fs::read(&files.key).unwrap(), key);
-    let (accepted, said) = verify(&files.roots, &pem(&leaf.der));
+    let (accepted, said) = verify(&files.roots, &chain(&again, "hello.internal", &leaf.der));
     assert!(accepted, "{said}");
     // Other apexes want another root; an exposed or damaged key is not used.
     let other = files.open(&["internal", "example"]);
@@ -445,7 +476,7 @@ async fn a_certificate_follows_its_enclave_by_one_block() {
     let certificate = ledger.certificate(contract(2)).unwrap();
     assert_eq!(certificate.issued_at, at.plus(1));
     assert_eq!(certificate.name, name_of("late.internal"));
-    let (accepted, said) = verify(&files.roots, &pem(&certificate.certificate));
+    let (accepted, said) = verify(&files.roots, &ledger.chain(&certificate));
     assert!(accepted, "{said}");
     assert_eq!(
         (progress.report().issued, progress.report().refused),
@@ -534,7 +565,7 @@ async fn two_authorities_do_not_harm_each_other() {
         } else {
             &other.roots
         };
-        let (accepted, said) = verify(roots, &pem(&certificate.certificate));
+        let (accepted, said) = verify(roots, &ledger.chain(&certificate));
         assert!(accepted, "{said}");
     }
     // Each saw that the work was done: no certificate follows another for ever.
@@ -571,7 +602,7 @@ fn openssl_reads_the_root_as_it_was_meant() {
     let text = output("openssl", &["x509", "-in", roots, "-noout", "-text"]);
     for wanted in [
         "X509v3 Basic Constraints: critical",
-        "CA:TRUE, pathlen:0",
+        "CA:TRUE, pathlen:1",
         "X509v3 Name Constraints: critical",
         "DNS:internal",
         "IP:0.0.0.0/0.0.0.0",

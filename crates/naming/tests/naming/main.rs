@@ -3,6 +3,7 @@
 //! Programs that are not installed fail a test with what to install: a test
 //! that quietly did nothing would be none.
 
+mod acme;
 mod browsers;
 mod certificates;
 mod dnssec;
@@ -11,6 +12,7 @@ mod follow;
 mod limits;
 mod memory;
 mod programs;
+mod real_ledger;
 mod registration;
 mod resolving;
 mod secondaries;

@@ -134,6 +134,15 @@ impl MemoryLedger {
         Some(record::decode(&bytes).unwrap())
     }
 
+    /// A certificate with its intermediate, PEM.
+    pub fn chain(&self, certificate: &Certificate) -> String {
+        let key = state_key::intermediate(certificate.authority, &certificate.name);
+        let bytes = self.state().entries[&key].clone();
+        let intermediate: record::Intermediate = record::decode(&bytes).unwrap();
+        let pem = crate::certificates::pem;
+        pem(&certificate.certificate) + &pem(&intermediate.certificate)
+    }
+
     async fn arrive(&self) -> Result<(), LedgerError> {
         let (down, slowness) = {
             let state = self.state();
@@ -252,6 +261,25 @@ impl Post for MemoryLedger {
                     let key = state_key::zone(&zone.apex);
                     changes.push((key, Some(record::encode(&record))));
                     events.push(Event::ZoneChanged { apex: zone.apex });
+                    continue;
+                }
+                Action::PublishAuthority(action) => {
+                    let record = record::PublishedAuthority {
+                        root: action.root,
+                        published_at: next,
+                    };
+                    let key = state_key::authority(self.account);
+                    changes.push((key, Some(record::encode(&record))));
+                    continue;
+                }
+                Action::PublishIntermediate(action) => {
+                    let key = state_key::intermediate(self.account, &action.domain);
+                    let record = record::Intermediate {
+                        certificate: action.certificate,
+                        not_after_ms: action.not_after_ms,
+                        published_at: next,
+                    };
+                    changes.push((key, Some(record::encode(&record))));
                     continue;
                 }
                 other => panic!("no agent of a circle does {}", other.name()),

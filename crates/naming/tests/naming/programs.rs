@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -33,12 +33,17 @@ fn missing(program: &str, error: &std::io::Error) -> ! {
     panic!("{program} cannot be run ({error}): run script/setup, which installs it")
 }
 
-/// A program that runs until this is dropped.
-pub struct Daemon(Child);
+/// A program that runs until this is dropped; what it said is shown if the
+/// test fails.
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Daemon {
     pub fn start(program: &str, arguments: &[&str], directory: &Path) -> Self {
-        let log = std::fs::File::create(directory.join("daemon.log")).unwrap();
+        let path = directory.join("daemon.log");
+        let log = std::fs::File::create(&path).unwrap();
         Command::new(program)
             .args(arguments)
             .current_dir(directory)
@@ -46,15 +51,19 @@ impl Daemon {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .map(Self)
+            .map(|child| Self { child, log: path })
             .unwrap_or_else(|error| missing(program, &error))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let said = std::fs::read(&self.log).unwrap_or_default();
+            eprintln!("{}", String::from_utf8_lossy(&said));
+        }
     }
 }
 

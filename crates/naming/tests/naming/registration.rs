@@ -89,6 +89,10 @@ impl Circle {
             ca_key: None,
             validity_hours: None,
             http: None,
+            url: None,
+            challenge_http_port: None,
+            challenge_tls_port: None,
+            challenge_loopback: true,
         };
         self.tasks.spawn(async move {
             match ca::run_over(ledger, config).await {

@@ -5,6 +5,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use super::CertificateSerial;
 use crate::{CircleId, ContractId, Digest, PublicKey};
 
 /// A kind of evidence; its verifier is in `attest`.
@@ -120,6 +121,8 @@ pub struct RegisterEnclave {
 pub struct IssueCertificate {
     /// The contract whose enclave holds the key.
     pub contract: ContractId,
+    /// The leaf's serial number.
+    pub serial: CertificateSerial,
     /// The leaf certificate, DER.
     #[serde(with = "hex::serde")]
     pub certificate: Vec<u8>,

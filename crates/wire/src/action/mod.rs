@@ -4,6 +4,7 @@
 //! The discriminants are part of the wire format; every module has a range of
 //! its own so that a later action finds a place beside its siblings.
 
+mod certificates;
 mod enclaves;
 mod locks;
 mod market;
@@ -18,6 +19,11 @@ mod zones;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+pub use certificates::{
+    AcmeAccountChange, AcmeAccountOpen, AcmeFinalize, AcmeIssue, AcmeOrderOpen, AcmeValidate,
+    CertificateSerial, CertifiedName, OwnerBinding, PublishAuthority, PublishIntermediate,
+    RevokeCertificate, Validation, acme_dns_text, acme_key_authorization, acme_token,
+};
 pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
 pub use locks::{Condition, LockFunds, UnlockFunds, Witness};
 pub use market::{
@@ -141,6 +147,24 @@ pub enum Action {
     RegisterNameServer(RegisterNameServer) = 0x48,
     /// Name servers: a certificate authority records what it issued for one.
     CertifyNameServer(CertifyNameServer) = 0x49,
+    /// Certificates: an authority publishes its root.
+    PublishAuthority(PublishAuthority) = 0x60,
+    /// Certificates: an authority publishes a domain's intermediate.
+    PublishIntermediate(PublishIntermediate) = 0x61,
+    /// Certificates: an authority opens an ACME account.
+    AcmeAccountOpen(AcmeAccountOpen) = 0x62,
+    /// Certificates: an authority changes an ACME account.
+    AcmeAccountChange(AcmeAccountChange) = 0x63,
+    /// Certificates: an authority opens an ACME order.
+    AcmeOrderOpen(AcmeOrderOpen) = 0x64,
+    /// Certificates: an authority records how a name was validated.
+    AcmeValidate(AcmeValidate) = 0x65,
+    /// Certificates: an authority fixes the key of an order's certificate.
+    AcmeFinalize(AcmeFinalize) = 0x66,
+    /// Certificates: an authority records the certificate of an order.
+    AcmeIssue(AcmeIssue) = 0x67,
+    /// Certificates: an authority or a name's owner revokes a certificate.
+    RevokeCertificate(RevokeCertificate) = 0x68,
 }
 
 impl Action {
@@ -185,6 +209,15 @@ impl Action {
             Self::Propose(_) => "propose",
             Self::Vote(_) => "vote",
             Self::Deal(_) => "deal",
+            Self::PublishAuthority(_) => "publish_authority",
+            Self::PublishIntermediate(_) => "publish_intermediate",
+            Self::AcmeAccountOpen(_) => "acme_account_open",
+            Self::AcmeAccountChange(_) => "acme_account_change",
+            Self::AcmeOrderOpen(_) => "acme_order_open",
+            Self::AcmeValidate(_) => "acme_validate",
+            Self::AcmeFinalize(_) => "acme_finalize",
+            Self::AcmeIssue(_) => "acme_issue",
+            Self::RevokeCertificate(_) => "revoke_certificate",
         }
     }
 }

@@ -62,7 +62,11 @@ impl Fetch {
 #[derive(clap::Args)]
 pub struct Verify {
     /// File with the proof; `-` for standard input.
-    file: PathBuf,
+    #[arg(required_unless_present = "certificate")]
+    file: Option<PathBuf>,
+    /// A certificate that carries a proof, PEM or DER, instead.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "name"])]
+    certificate: Option<PathBuf>,
     /// The circle's key; the one in the state directory if not given.
     #[arg(long, value_name = "KEY")]
     circle: Option<CircleKey>,
@@ -87,8 +91,12 @@ struct Shown {
 impl Verify {
     /// Verifies; asks nobody, not even the clock.
     pub fn execute(self, session: &Session) -> anyhow::Result<Status> {
+        if let Some(certificate) = self.certificate {
+            return crate::commands::cert::verify(session, &certificate, self.circle);
+        }
         let circle = proof::circle_key(session, self.circle)?;
-        let bytes = proof::read(&self.file)?;
+        let file = self.file.context("give the file with the proof")?;
+        let bytes = proof::read(&file)?;
         let refused = |message: &str| {
             Advice::new(
                 message,

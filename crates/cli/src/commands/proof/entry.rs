@@ -80,7 +80,11 @@ pub fn describe(key: &[u8], value: Option<&[u8]>) -> (String, Option<serde_json:
         (b"r/", "request", json::<record::Request>),
         (b"t/", "contract", json::<record::Contract>),
         (b"e/", "enclave", json::<record::Enclave>),
-        (b"x/", "certificate", json::<record::Certificate>),
+        (
+            state_key::CERTIFICATES,
+            "certificate",
+            json::<record::Certificate>,
+        ),
         (b"j/", "completion", json::<record::Completion>),
     ];
     for (prefix, kind, shower) in kinds {

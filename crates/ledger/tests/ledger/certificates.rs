@@ -1,0 +1,525 @@
+//! Certificates: what an authority may record, what the ledger checks itself,
+//! and what a change of owner revokes.
+
+use wire::{limits::*, record::AcmeOrderStatus, *};
+
+use crate::world::*;
+
+/// An account's key in canonical form; the ledger reads nothing in it.
+const JWK: &[u8] = br#"{"crv":"P-256","kty":"EC","x":"x","y":"y"}"#;
+
+fn account_id() -> Digest {
+    Digest::of(&[JWK])
+}
+
+fn binding(world: &World, owner: u8) -> OwnerBinding {
+    binding_at(world, owner, World::time_ms(world.height))
+}
+
+fn binding_at(world: &World, owner: u8, time_ms: u64) -> OwnerBinding {
+    let authority = account(AUTHORITY);
+    let message = OwnerBinding::message(world.circle, authority, time_ms);
+    OwnerBinding {
+        owner: key(owner).public(),
+        authority,
+        time_ms,
+        signature: key(owner).sign(OwnerBinding::PURPOSE, &message),
+    }
+}
+
+fn open_account(world: &mut World, bound: Option<OwnerBinding>) -> Verdict {
+    let action = AcmeAccountOpen {
+        key: JWK.to_vec(),
+        binding: bound,
+    };
+    world.send(AUTHORITY, Action::AcmeAccountOpen(action))
+}
+
+fn order_of(names: &[&str]) -> AcmeOrderOpen {
+    AcmeOrderOpen {
+        account: account_id(),
+        names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        nonce: [9; 32],
+    }
+}
+
+fn open_order(world: &mut World, names: &[&str]) -> Result<Digest, Reject> {
+    let action = order_of(names);
+    let id = action.id();
+    world.send(AUTHORITY, Action::AcmeOrderOpen(action))?;
+    Ok(id)
+}
+
+/// An order for `names` by an unbound account; `hello.internal` is the user's.
+fn ordered(world: &mut World, names: &[&str]) -> Result<Digest, Reject> {
+    world.register_name(USER, "hello.internal")?;
+    open_account(world, None)?;
+    open_order(world, names)
+}
+
+/// An order by an account that is bound to the user's key.
+fn ordered_by_owner(world: &mut World) -> Result<Digest, Reject> {
+    world.register_name(USER, "hello.internal")?;
+    let bound = binding(world, USER);
+    open_account(world, Some(bound))?;
+    open_order(world, &["hello.internal"])
+}
+
+fn validate(world: &mut World, order: Digest, validation: Option<Validation>) -> Verdict {
+    let name = 0;
+    let action = AcmeValidate {
+        order,
+        name,
+        validation,
+    };
+    world.send(AUTHORITY, Action::AcmeValidate(action))
+}
+
+fn finalize(world: &mut World, order: Digest) -> Verdict {
+    let key = Digest([3; 32]);
+    let action = AcmeFinalize { order, key };
+    world.send(AUTHORITY, Action::AcmeFinalize(action))
+}
+
+fn issue_with(world: &mut World, order: Digest, change: impl FnOnce(&mut AcmeIssue)) -> Verdict {
+    let mut action = AcmeIssue {
+        order,
+        serial: CertificateSerial([8; 16]),
+        certificate: vec![1; 100],
+        not_after_ms: World::time_ms(world.height) + 1_000_000,
+    };
+    change(&mut action);
+    world.send(AUTHORITY, Action::AcmeIssue(action))
+}
+
+fn issued(world: &mut World) -> Result<Digest, Reject> {
+    let order = ordered_by_owner(world)?;
+    finalize(world, order)?;
+    issue_with(world, order, |_| ())?;
+    Ok(order)
+}
+
+fn set(world: &mut World, owner: Option<&str>, rtype: u16, data: Vec<u8>) -> Verdict {
+    let set = RecordSet {
+        owner: owner.map(|owner| owner.parse().unwrap()),
+        rtype,
+        ttl: 60,
+        data: vec![data],
+    };
+    let action = NameSet {
+        name: name("hello.internal"),
+        records: vec![set],
+    };
+    world.send(USER, Action::NameSet(action))
+}
+
+fn text_for(order: Digest) -> Vec<u8> {
+    let authorization = acme_key_authorization(&acme_token(order, 0), account_id());
+    let text = acme_dns_text(&authorization);
+    let mut data = vec![text.len() as u8];
+    data.extend_from_slice(text.as_bytes());
+    data
+}
+
+fn revocation(reason: u8) -> Action {
+    Action::RevokeCertificate(RevokeCertificate {
+        domain: name("hello.internal"),
+        serial: CertificateSerial([8; 16]),
+        reason,
+    })
+}
+
+fn logged(world: &World) -> record::LoggedCertificate {
+    let key = state_key::logged_certificate(&name("hello.internal"), CertificateSerial([8; 16]));
+    world.get(&key).unwrap()
+}
+
+fn status(world: &World, order: Digest) -> AcmeOrderStatus {
+    let order: record::AcmeOrder = world.get(&state_key::acme_order(order)).unwrap();
+    order.status
+}
+
+pub const CASES: &[Case] = &[
+    ("publishes a root", Ok(()), |world| {
+        let root = vec![1];
+        world.send(
+            AUTHORITY,
+            Action::PublishAuthority(PublishAuthority { root }),
+        )
+    }),
+    (
+        "rejects a stranger's root",
+        Err(Reject::NotAuthority),
+        |world| {
+            let root = vec![1];
+            world.send(
+                STRANGER,
+                Action::PublishAuthority(PublishAuthority { root }),
+            )
+        },
+    ),
+    (
+        "rejects an intermediate for no name",
+        Err(Reject::NameNotFound),
+        |world| {
+            let action = PublishIntermediate {
+                domain: name("hello.internal"),
+                certificate: vec![1],
+                not_after_ms: u64::MAX,
+            };
+            world.send(AUTHORITY, Action::PublishIntermediate(action))
+        },
+    ),
+    (
+        "rejects a stranger's account",
+        Err(Reject::NotAuthority),
+        |world| {
+            let action = AcmeAccountOpen {
+                key: JWK.to_vec(),
+                binding: None,
+            };
+            world.send(STRANGER, Action::AcmeAccountOpen(action))
+        },
+    ),
+    (
+        "rejects a second account with one key",
+        Err(Reject::AcmeAccountExists),
+        |world| {
+            open_account(world, None)?;
+            open_account(world, None)
+        },
+    ),
+    (
+        "rejects a binding that its owner did not sign",
+        Err(Reject::AcmeBindingInvalid),
+        |world| {
+            let mut bound = binding(world, STRANGER);
+            bound.owner = key(USER).public();
+            open_account(world, Some(bound))
+        },
+    ),
+    (
+        "rejects a binding that was used",
+        Err(Reject::AcmeBindingInvalid),
+        |world| {
+            let bound = binding(world, USER);
+            open_account(world, Some(bound))?;
+            let action = AcmeAccountOpen {
+                key: b"another key".to_vec(),
+                binding: Some(bound),
+            };
+            world.send(AUTHORITY, Action::AcmeAccountOpen(action))
+        },
+    ),
+    (
+        "rejects a binding that is over a day old",
+        Err(Reject::AcmeBindingInvalid),
+        |world| {
+            let bound = binding(world, USER);
+            world.height = world.height.plus(BINDING_LIFE_MS / 250 + 8);
+            open_account(world, Some(bound))
+        },
+    ),
+    (
+        "rejects http-01 at the address of a replica's host",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            world.register_name(USER, "hello.internal")?;
+            open_account(world, None)?;
+            let mut terms = request_terms();
+            terms.name = Some(name("hello.internal"));
+            world.post_offer(PROVIDER, offer_terms());
+            let request = world.post_request(terms);
+            world.start(world.live(request, 0));
+            let record: record::Name = world
+                .get(&state_key::name(&name("hello.internal")))
+                .unwrap();
+            let host = record.endpoints[0].endpoint.addresses[0];
+            let order = open_order(world, &["hello.internal"])?;
+            validate(world, order, Some(Validation::Http01(host)))
+        },
+    ),
+    (
+        "rejects an order of no account",
+        Err(Reject::AcmeAccountNotFound),
+        |world| open_order(world, &["hello.internal"]).map(drop),
+    ),
+    (
+        "rejects an order for a name nobody registered",
+        Err(Reject::AcmeNamesRefused),
+        |world| ordered(world, &["other.internal"]).map(drop),
+    ),
+    (
+        "rejects an order over two registered names",
+        Err(Reject::AcmeNamesRefused),
+        |world| {
+            world.register_name(STRANGER, "other.internal")?;
+            ordered(world, &["hello.internal", "other.internal"]).map(drop)
+        },
+    ),
+    (
+        "rejects an order for an apex",
+        Err(Reject::AcmeNamesRefused),
+        |world| ordered(world, &["internal"]).map(drop),
+    ),
+    (
+        "rejects finalizing an order that is not validated",
+        Err(Reject::AcmeOrderState),
+        |world| {
+            let order = ordered(world, &["hello.internal"])?;
+            finalize(world, order)
+        },
+    ),
+    (
+        "rejects an order that is not there",
+        Err(Reject::AcmeOrderNotFound),
+        |world| finalize(world, Digest([1; 32])),
+    ),
+    (
+        "rejects an owner's validation of an unbound account",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["hello.internal"])?;
+            validate(world, order, Some(Validation::Owner))
+        },
+    ),
+    (
+        "rejects dns-01 without the record",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["hello.internal"])?;
+            validate(world, order, Some(Validation::Dns01))
+        },
+    ),
+    ("accepts dns-01 with the record", Ok(()), |world| {
+        let order = ordered(world, &["hello.internal"])?;
+        set(world, Some("_acme-challenge"), 16, text_for(order))?;
+        validate(world, order, Some(Validation::Dns01))
+    }),
+    ("accepts dns-01 for a wildcard beneath", Ok(()), |world| {
+        let order = ordered(world, &["*.www.hello.internal"])?;
+        set(world, Some("_acme-challenge.www"), 16, text_for(order))?;
+        validate(world, order, Some(Validation::Dns01))
+    }),
+    (
+        "rejects http-01 at an address that is not the name's",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["hello.internal"])?;
+            set(world, None, 1, vec![192, 0, 2, 1])?;
+            let elsewhere = Validation::Http01([192, 0, 2, 2].into());
+            validate(world, order, Some(elsewhere))
+        },
+    ),
+    ("accepts http-01 at the name's address", Ok(()), |world| {
+        let order = ordered(world, &["hello.internal"])?;
+        set(world, None, 1, vec![192, 0, 2, 1])?;
+        validate(
+            world,
+            order,
+            Some(Validation::Http01([192, 0, 2, 1].into())),
+        )
+    }),
+    (
+        "rejects http-01 for a wildcard",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["*.hello.internal"])?;
+            set(world, None, 1, vec![192, 0, 2, 1])?;
+            validate(
+                world,
+                order,
+                Some(Validation::Http01([192, 0, 2, 1].into())),
+            )
+        },
+    ),
+    (
+        "rejects a certificate once the name has another owner",
+        Err(Reject::NotOwner),
+        |world| {
+            let order = ordered_by_owner(world)?;
+            finalize(world, order)?;
+            let action = NameTransfer {
+                name: name("hello.internal"),
+                to: key(STRANGER).public(),
+            };
+            world.send(USER, Action::NameTransfer(action))?;
+            issue_with(world, order, |_| ())
+        },
+    ),
+    (
+        "rejects a certificate that lives too long",
+        Err(Reject::CertificateMalformed),
+        |world| {
+            let order = ordered_by_owner(world)?;
+            finalize(world, order)?;
+            issue_with(world, order, |action| action.not_after_ms = u64::MAX)
+        },
+    ),
+    (
+        "rejects a second certificate for one order",
+        Err(Reject::AcmeOrderState),
+        |world| {
+            let order = issued(world)?;
+            issue_with(world, order, |action| {
+                action.serial = CertificateSerial([7; 16]);
+            })
+        },
+    ),
+    (
+        "rejects more certificates than a name may have",
+        Err(Reject::CertificateLimit),
+        |world| {
+            let order = ordered_by_owner(world)?;
+            finalize(world, order)?;
+            // As if so many had been logged: the count is what is looked at.
+            let key = state_key::certificate_count(&name("hello.internal"));
+            let full = record::encode(&MAX_CERTIFICATES_PER_NAME);
+            world.state.insert(key, full);
+            issue_with(world, order, |_| ())
+        },
+    ),
+    ("an owner revokes", Ok(()), |world| {
+        issued(world)?;
+        world.send(USER, revocation(1))
+    }),
+    (
+        "rejects a stranger's revocation",
+        Err(Reject::NotOwner),
+        |world| {
+            issued(world)?;
+            world.send(STRANGER, revocation(1))
+        },
+    ),
+    (
+        "rejects a second revocation",
+        Err(Reject::CertificateNotFound),
+        |world| {
+            issued(world)?;
+            world.send(USER, revocation(1))?;
+            world.send(AUTHORITY, revocation(4))
+        },
+    ),
+    (
+        "rejects a revocation for a reason that is none",
+        Err(Reject::CertificateMalformed),
+        |world| {
+            issued(world)?;
+            world.send(USER, revocation(6))
+        },
+    ),
+];
+
+#[test]
+fn table() {
+    run(CASES);
+}
+
+#[test]
+fn an_owners_order_is_ready_at_once_and_ends_in_the_log() {
+    let mut world = World::new();
+    let order = ordered_by_owner(&mut world).unwrap();
+    assert_eq!(status(&world, order), AcmeOrderStatus::Ready);
+    finalize(&mut world, order).unwrap();
+    let grant: record::Grant = world.get(&state_key::grant(&order.0)).unwrap();
+    assert_eq!(grant.owner, key(USER).public());
+    assert_eq!(grant.key, Digest([3; 32]));
+    issue_with(&mut world, order, |_| ()).unwrap();
+    assert!(matches!(
+        status(&world, order),
+        AcmeOrderStatus::Valid { .. }
+    ));
+    assert_eq!(logged(&world).names, order_of(&["hello.internal"]).names);
+}
+
+#[test]
+fn another_owners_binding_is_worth_nothing() {
+    let mut world = World::new();
+    world.register_name(USER, "hello.internal").unwrap();
+    let bound = binding(&world, STRANGER);
+    open_account(&mut world, Some(bound)).unwrap();
+    let order = open_order(&mut world, &["hello.internal"]).unwrap();
+    assert_eq!(status(&world, order), AcmeOrderStatus::Pending);
+}
+
+#[test]
+fn a_failed_challenge_ends_the_order() {
+    let mut world = World::new();
+    let order = ordered(&mut world, &["hello.internal"]).unwrap();
+    validate(&mut world, order, None).unwrap();
+    assert_eq!(status(&world, order), AcmeOrderStatus::Invalid { name: 0 });
+    assert_eq!(
+        validate(&mut world, order, Some(Validation::Dns01)),
+        Err(Reject::AcmeOrderState)
+    );
+}
+
+#[test]
+fn a_name_that_changes_hands_or_is_given_up_loses_its_certificates() {
+    let transfer = Action::NameTransfer(NameTransfer {
+        name: name("hello.internal"),
+        to: key(STRANGER).public(),
+    });
+    let cancel = Action::NameCancel(NameCancel {
+        name: name("hello.internal"),
+    });
+    for (action, reason) in [(transfer, 3), (cancel, 5)] {
+        let mut world = World::new();
+        issued(&mut world).unwrap();
+        assert_eq!(logged(&world).revoked, None);
+        world.send(USER, action).unwrap();
+        let revoked = logged(&world).revoked.unwrap();
+        assert_eq!(revoked.reason, reason);
+        assert_eq!(revoked.time_ms, World::time_ms(world.height));
+    }
+}
+
+#[test]
+fn what_expired_is_forgotten_and_counts_no_more() {
+    let mut world = World::new();
+    let order = ordered_by_owner(&mut world).unwrap();
+    finalize(&mut world, order).unwrap();
+    let soon = World::time_ms(world.height) + 1_000;
+    issue_with(&mut world, order, |action| action.not_after_ms = soon).unwrap();
+    world.idle(5);
+    let prefix = state_key::certificate_log(&name("hello.internal"));
+    assert!(!world.state.keys().any(|key| key.starts_with(&prefix)));
+    let count = state_key::certificate_count(&name("hello.internal"));
+    assert!(!world.state.contains_key(&count));
+    // The order stands until its own time is over.
+    world.height = Height(world.height.0 + ORDER_LIFE_MS / 250);
+    world.idle(2);
+    assert!(!world.state.contains_key(&state_key::acme_order(order)));
+    assert!(!world.state.contains_key(&state_key::grant(&order.0)));
+    let account: record::AcmeAccount = world.get(&state_key::acme_account(account_id())).unwrap();
+    assert_eq!(account.orders, 0);
+}
+
+#[test]
+fn an_account_keeps_its_id_when_its_key_changes_and_dies_for_good() {
+    let mut world = World::new();
+    open_account(&mut world, None).unwrap();
+    let change = |key: Option<Vec<u8>>| {
+        Action::AcmeAccountChange(AcmeAccountChange {
+            account: account_id(),
+            key,
+        })
+    };
+    world
+        .send(AUTHORITY, change(Some(b"new".to_vec())))
+        .unwrap();
+    let found: Digest = world
+        .get(&state_key::acme_key(Digest::of(&[b"new"])))
+        .unwrap();
+    assert_eq!(found, account_id());
+    // The former key opens nothing: its id is taken.
+    assert_eq!(
+        open_account(&mut world, None),
+        Err(Reject::AcmeAccountExists)
+    );
+    world.send(AUTHORITY, change(None)).unwrap();
+    assert_eq!(
+        world.send(AUTHORITY, change(Some(b"later".to_vec()))),
+        Err(Reject::AcmeAccountNotFound)
+    );
+}
