@@ -32,19 +32,7 @@ impl Designation {
     /// Pointers to `ports` of the server called `name` at `addresses`; none if
     /// it has no such ports.
     pub fn new(name: &DomainName, addresses: &[IpAddr], ports: NameServerPorts) -> Option<Self> {
-        let target = absolute(name.as_str())?;
-        let mut data: Vec<Data> = Vec::new();
-        // The order is our preference: QUIC loses the least to a lost packet.
-        for (protocol, port) in [
-            (Protocol::Quic, ports.quic),
-            (Protocol::Tls, ports.tls),
-            (Protocol::Https, ports.https),
-        ] {
-            let Some(port) = port else { continue };
-            let priority = u16::try_from(data.len() + 1).ok()?;
-            let params = params(protocol, port, addresses)?;
-            data.push(Svcb::new(priority, target.clone(), params).ok()?.into());
-        }
+        let data = pointers(name, addresses, ports)?;
         (!data.is_empty()).then_some(Self {
             owner: absolute(DISCOVERY_NAME)?,
             set: RrSet {
@@ -65,6 +53,29 @@ impl Designation {
     pub(super) fn set(&self) -> &RrSet {
         &self.set
     }
+}
+
+/// SVCB data that leads to `ports` of the server called `name` at `addresses`
+/// (RFC 9461).
+pub(super) fn pointers(
+    name: &DomainName,
+    addresses: &[IpAddr],
+    ports: NameServerPorts,
+) -> Option<Vec<Data>> {
+    let target = absolute(name.as_str())?;
+    let mut data: Vec<Data> = Vec::new();
+    // The order is our preference: QUIC loses the least to a lost packet.
+    for (protocol, port) in [
+        (Protocol::Quic, ports.quic),
+        (Protocol::Tls, ports.tls),
+        (Protocol::Https, ports.https),
+    ] {
+        let Some(port) = port else { continue };
+        let priority = u16::try_from(data.len() + 1).ok()?;
+        let params = params(protocol, port, addresses)?;
+        data.push(Svcb::new(priority, target.clone(), params).ok()?.into());
+    }
+    Some(data)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

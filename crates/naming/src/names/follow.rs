@@ -349,7 +349,7 @@ pub(super) fn endpoint_ttl(entry: Option<&Entry>) -> Option<u32> {
 pub(super) fn names_beneath(entries: &BTreeMap<Subject, Entry>, apex: &DomainName) -> Vec<Subject> {
     let is_beneath = |subject: &&Subject| match subject {
         Subject::Name(name) => name.prefix_under(apex).is_some(),
-        Subject::Zone(_) => false,
+        Subject::Zone(_) | Subject::Server(_) => false,
     };
     entries.keys().filter(is_beneath).cloned().collect()
 }

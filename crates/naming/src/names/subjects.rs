@@ -1,11 +1,12 @@
-//! What of the ledger makes a zone: registered names, and what zone signers
-//! say of the apexes. Both are listed, read and told of alike.
+//! What of the ledger makes a zone: registered names, what zone signers say of
+//! the apexes, and what name servers say of themselves. All are listed, read
+//! and told of alike.
 
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
 use tracing::warn;
-use wire::{DomainName, Event, Height, record, state_key};
+use wire::{AccountId, DomainName, Event, Height, record, state_key};
 
 use super::zone::Change;
 use crate::ledger::{Ledger, LedgerError, MAX_KEYS, Reading};
@@ -24,6 +25,8 @@ pub(super) enum Subject {
     Zone(DomainName),
     /// A registered name.
     Name(DomainName),
+    /// What a name server says of itself.
+    Server(AccountId),
 }
 
 /// The entry's record.
@@ -33,6 +36,9 @@ pub(super) enum Entry {
     Zone(Box<record::Zone>),
     /// Of [`Subject::Name`].
     Name(Box<record::Name>),
+    /// Of [`Subject::Server`], without the certificate: no zone holds it, and
+    /// it changes more often than the rest.
+    Server(Box<record::NameServer>),
 }
 
 impl Entry {
@@ -41,6 +47,7 @@ impl Entry {
         match self {
             Self::Zone(zone) => zone.changed_at,
             Self::Name(name) => name.changed_at,
+            Self::Server(server) => server.changed_at,
         }
     }
 }
@@ -51,6 +58,7 @@ impl Subject {
         match self {
             Self::Zone(apex) => state_key::zone(apex),
             Self::Name(name) => state_key::name(name),
+            Self::Server(server) => state_key::name_server(*server),
         }
     }
 
@@ -59,6 +67,9 @@ impl Subject {
         let parse = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
         if let Some(text) = key.strip_prefix(state_key::NAMES) {
             return Some(Self::Name(parse(text)?));
+        }
+        if let Some(account) = key.strip_prefix(state_key::NAME_SERVERS) {
+            return Some(Self::Server(AccountId(account.try_into().ok()?)));
         }
         Some(Self::Zone(parse(key.strip_prefix(state_key::ZONES)?)?))
     }
@@ -69,6 +80,7 @@ impl Subject {
             Event::NameChanged { name } | Event::NameReleased { name, .. } => {
                 Some(Self::Name(name.clone()))
             }
+            Event::NameServerChanged { server, .. } => Some(Self::Server(*server)),
             Event::ZoneChanged { apex } => Some(Self::Zone(apex.clone())),
             _ => None,
         }
@@ -81,6 +93,12 @@ impl Subject {
         let decoded = match self {
             Self::Zone(_) => record::decode(value).map(Box::new).map(Entry::Zone),
             Self::Name(_) => record::decode(value).map(Box::new).map(Entry::Name),
+            Self::Server(_) => record::decode::<record::NameServer>(value).map(|server| {
+                Entry::Server(Box::new(record::NameServer {
+                    certificate: None,
+                    ..server
+                }))
+            }),
         };
         // A newer ledger's record: not to be served is better than wrong.
         decoded
@@ -95,6 +113,10 @@ impl Subject {
             (Self::Zone(apex), _) => Change::Zone(apex, None),
             (Self::Name(name), Some(Entry::Name(record))) => Change::Name(name, Some(record)),
             (Self::Name(name), _) => Change::Name(name, None),
+            (Self::Server(server), Some(Entry::Server(record))) => {
+                Change::Server(*server, Some(&record.terms))
+            }
+            (Self::Server(server), _) => Change::Server(*server, None),
         }
     }
 }
@@ -104,7 +126,7 @@ pub(super) fn keys(subjects: &[Subject]) -> Vec<Vec<u8>> {
     subjects.iter().map(Subject::key).collect()
 }
 
-/// Lists the names there are, and adds the zones of `apexes`.
+/// Lists the names and name servers there are, and adds the zones of `apexes`.
 ///
 /// Errors: [`LedgerError`], if no node lists.
 pub(super) async fn list(
@@ -113,9 +135,21 @@ pub(super) async fn list(
     start: Height,
 ) -> Result<BTreeSet<Subject>, LedgerError> {
     let mut found: BTreeSet<Subject> = apexes.iter().cloned().map(Subject::Zone).collect();
+    for prefix in [state_key::NAMES, state_key::NAME_SERVERS] {
+        list_beneath(ledger, prefix, start, &mut found).await?;
+    }
+    Ok(found)
+}
+
+async fn list_beneath(
+    ledger: &impl Ledger,
+    prefix: &[u8],
+    start: Height,
+    found: &mut BTreeSet<Subject>,
+) -> Result<(), LedgerError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = ledger.list(state_key::NAMES, after.as_deref()).await?;
+        let page = ledger.list(prefix, after.as_deref()).await?;
         if page.height < start {
             // A node that is behind would hide names that we will hear no event of.
             tokio::time::sleep(BEHIND_INTERVAL).await;
@@ -126,7 +160,7 @@ pub(super) async fn list(
             Some(last) if page.more && Some(last) > after.as_ref() => {
                 after = Some(last.clone());
             }
-            _ => return Ok(found),
+            _ => return Ok(()),
         }
     }
 }

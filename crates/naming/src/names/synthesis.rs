@@ -25,7 +25,7 @@ use domain::{
 };
 use tracing::warn;
 use wire::{
-    DomainName, RecordSet, RelativeName,
+    Digest, DomainName, RecordSet, RelativeName,
     record::{Name, NameEndpoint, NameStatus},
 };
 
@@ -96,19 +96,37 @@ fn add_endpoint(domain: &mut Domain, endpoint: &NameEndpoint, ttl: Ttl) {
         let (rtype, data) = address_data(*address);
         domain.node_mut(&[]).add(rtype, ttl, [data]);
     }
-    // RFC 6698 §2.1: DANE-EE, SubjectPublicKeyInfo, SHA-256.
+    let tlsa = server_key(&endpoint.tls_key);
+    let service = service_key(endpoint.endpoint.port, b"_tcp");
+    // The second place is for people, who type `dig NAME TLSA`.
+    for owner in [service.as_slice(), &[]] {
+        domain.node_mut(owner).add(Rtype::TLSA, ttl, [tlsa.clone()]);
+    }
+}
+
+/// TLSA data of a server's key (RFC 6698 §2.1): DANE-EE, SubjectPublicKeyInfo,
+/// SHA-256.
+pub(super) fn server_key(key: &Digest) -> Data {
     let tlsa = Tlsa::new(
         TlsaCertificateUsage::from_int(3),
         TlsaSelector::from_int(1),
         TlsaMatchingType::from_int(1),
-        Bytes::copy_from_slice(&endpoint.tls_key.0),
+        Bytes::copy_from_slice(&key.0),
     );
-    let service = service_key(endpoint.endpoint.port, b"_tcp");
-    // The second place is for people, who type `dig NAME TLSA`.
-    for owner in [service.as_slice(), &[]] {
-        domain
-            .node_mut(owner)
-            .add(Rtype::TLSA, ttl, [tlsa.clone().into()]);
+    tlsa.into()
+}
+
+/// HTTPS records that lead to `port` of `name`, at the domain's own name and
+/// where a client that was told the port looks.
+pub(super) fn add_https(domain: &mut Domain, name: &OwnerName, port: u16, ttl: Ttl) {
+    let prefixed = service_key(port, b"_https");
+    if port != HTTPS_PORT
+        && let Some(data) = service_binding(name.clone(), port)
+    {
+        domain.node_mut(&prefixed).add(Rtype::HTTPS, ttl, [data]);
+    }
+    if let Some(data) = service_binding(DnsName::root_bytes(), port) {
+        domain.node_mut(&[]).add(Rtype::HTTPS, ttl, [data]);
     }
 }
 
@@ -172,7 +190,7 @@ fn service_binding(target: OwnerName, port: u16) -> Option<Data> {
 
 /// Says that only the circle's authority issues for the name (RFC 8659),
 /// unless its owner says otherwise.
-fn add_authority(domain: &mut Domain, apex: &DomainName, settings: &ZoneSettings) {
+pub(super) fn add_authority(domain: &mut Domain, apex: &DomainName, settings: &ZoneSettings) {
     let node = domain.node_mut(&[]);
     if node
         .sets()
@@ -193,7 +211,7 @@ fn add_authority(domain: &mut Domain, apex: &DomainName, settings: &ZoneSettings
 }
 
 /// `_PORT.PROTOCOL` as a key of [`Domain`].
-fn service_key(port: u16, protocol: &[u8]) -> Vec<u8> {
+pub(super) fn service_key(port: u16, protocol: &[u8]) -> Vec<u8> {
     let port = format!("_{port}");
     let mut key = vec![port.len() as u8];
     key.extend_from_slice(port.as_bytes());

@@ -145,6 +145,22 @@ async fn a_name_server_is_certified_through_the_ledger_and_then_points_to_itself
         "3 dns.internal. alpn=\"h2,http/1.1\" port={port} ipv4hint=127.0.0.1 key7=\"/dns-query{{?dns}}\""
     );
     assert!(told.lines().any(|line| line == https), "{told}");
+    // The zone says the same to whoever was told nothing but the server's name.
+    assert_eq!(dig(plain, &["+short", "dns.internal", "A"]), "127.0.0.1\n");
+    assert_eq!(
+        dig(plain, &["+short", "_dns.dns.internal", "SVCB"]),
+        dig(plain, &["+short", "_dns.resolver.arpa", "SVCB"])
+    );
+    let digest = ledger.server(SERVER).unwrap().terms.tls_key;
+    for (port, protocol) in [
+        (circle.names.fronts.tls[0].port(), "tcp"),
+        (port, "tcp"),
+        (circle.names.fronts.quic[0].port(), "udp"),
+    ] {
+        let owner = format!("_{port}._{protocol}.dns.internal");
+        let told = dig(plain, &["+short", "+nosplit", &owner, "TLSA"]).to_lowercase();
+        assert_eq!(told.trim(), format!("3 1 1 {digest}"), "{owner}");
+    }
     // Whoever trusts the circle's root knows the server by its name.
     for (address, transport) in [
         (circle.names.fronts.tls[0], "+tls"),

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use naming::ledger::Post as _;
 use naming::names::{
     FrontSettings, NamesConfig, RateLimit, now_ms,
     signer::{ServerSettings, SignerConfig, keys::FileKeys},
@@ -12,7 +13,10 @@ use tokio::{
     net::TcpListener,
     task::JoinHandle,
 };
-use wire::{CircleId, CircleKey, Event, Height, record, state_key};
+use wire::{
+    AccountId, Action, CircleId, CircleKey, Digest, Event, Height, NameServerPorts,
+    NameServerTerms, RegisterNameServer, record, state_key,
+};
 
 use crate::{
     memory::MemoryLedger,
@@ -181,6 +185,53 @@ async fn a_change_on_the_ledger_is_served_signed() {
     circle
         .until_told(&["+dnssec", "more.internal", "MX"], "NXDOMAIN")
         .await;
+}
+
+fn server(address: &str) -> NameServerTerms {
+    NameServerTerms {
+        name: name_of("dns.internal"),
+        addresses: vec![address.parse().unwrap()],
+        ports: NameServerPorts {
+            https: Some(443),
+            ..NameServerPorts::default()
+        },
+        certificate_request: vec![1],
+        tls_key: Digest([5; 32]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_name_servers_say_of_themselves_is_served_signed() {
+    let circle = Circle::new();
+    let _blocks = circle.quiet_blocks();
+    let register = async |account: u8, terms: NameServerTerms| {
+        let ledger = circle.ledger.of_account(AccountId([account; 32]));
+        let action = Action::RegisterNameServer(RegisterNameServer { terms });
+        ledger.post(vec![action]).await.unwrap();
+    };
+    register(5, server("192.0.2.1")).await;
+    let _signer = circle.signer();
+    let _names = circle.names(&[circle.feed]);
+    circle
+        .until_told(&["+dnssec", "dns.internal", "A"], "RRSIG\tA 13 2 300")
+        .await;
+    circle
+        .until_told(
+            &["+dnssec", "_dns.dns.internal", "SVCB"],
+            "RRSIG\tSVCB 13 3 300",
+        )
+        .await;
+    // A second server joins, and the first moves.
+    register(6, server("192.0.2.2")).await;
+    register(5, server("192.0.2.3")).await;
+    circle
+        .until_told(&["+dnssec", "dns.internal", "A"], "192.0.2.3")
+        .await;
+    let told = circle.ask(&["+dnssec", "dns.internal", "A"]).await;
+    assert!(told.contains("192.0.2.2"), "{told}");
+    assert!(!told.contains("192.0.2.1"), "{told}");
+    let told = circle.ask(&["+short", "dns.internal", "HTTPS"]).await;
+    assert_eq!(told, "1 . alpn=\"h2,http/1.1\"\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

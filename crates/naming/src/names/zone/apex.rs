@@ -1,6 +1,12 @@
 //! One zone: the apex' own records, and everything registered beneath it.
 
-use std::{collections::BTreeSet, net::IpAddr, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::Bound,
+    str::FromStr as _,
+    sync::Arc,
+};
 
 use ::domain::{
     base::{Name, Serial, Ttl, iana::Rtype},
@@ -8,11 +14,11 @@ use ::domain::{
 };
 use bytes::Bytes;
 use rpds::RedBlackTreeMapSync;
-use wire::{DomainName, Height};
+use wire::{AccountId, DomainName, Height, NAME_SERVER_LABEL, NameServerTerms};
 
 use super::{
     Data, Domain, Label, NS_LABEL, Node, OwnerName, RrSet, TaggedKey, ZoneSettings, absolute,
-    address_data, beneath, keys, serial,
+    address_data, beneath, keys, resolvers, serial,
 };
 
 /// The local part of the SOA's RNAME (RFC 2142 §7).
@@ -42,6 +48,8 @@ pub struct Apex {
     pub(super) keys: Option<Arc<Vec<TaggedKey>>>,
     serial: Serial,
     servers: Arc<Vec<Server>>,
+    /// The circle's name servers that call themselves `dns` beneath the apex.
+    resolvers: Arc<BTreeMap<AccountId, NameServerTerms>>,
     /// What holds of the zone, by its signer or, without one, its operator.
     settings: Arc<ZoneSettings>,
     /// What its operator says.
@@ -67,6 +75,7 @@ impl Apex {
             keys: None,
             serial: serial(Height(0)),
             servers: Arc::default(),
+            resolvers: Arc::default(),
             settings: Arc::clone(settings),
             fallback: Arc::clone(settings),
         };
@@ -145,18 +154,59 @@ impl Apex {
             self.replace(&label, None);
             changed.insert(label);
         }
-        for server in &servers {
+        // What the name servers said of themselves comes before what was
+        // said of one that has their label.
+        let own = |server: &&Server| server.label != NAME_SERVER_LABEL;
+        for server in servers.iter().filter(own) {
             let domain = (!server.addresses.is_empty()).then(|| server.domain(ttl));
             self.replace(&server.key(), domain);
             changed.insert(server.key());
         }
         self.servers = Arc::new(servers);
+        changed.extend(self.place_resolvers());
         changed
+    }
+
+    /// Takes over what the name server of `account` says of itself; none if it
+    /// has gone. Gives the label at which that changed something.
+    pub(super) fn set_resolver(
+        &mut self,
+        account: AccountId,
+        terms: Option<&NameServerTerms>,
+    ) -> Option<Label> {
+        let ours =
+            terms.filter(|terms| terms.name.prefix_under(&self.text) == Some(NAME_SERVER_LABEL));
+        if self.resolvers.get(&account) == ours {
+            return None;
+        }
+        let resolvers = Arc::make_mut(&mut self.resolvers);
+        match ours {
+            Some(terms) => resolvers.insert(account, terms.clone()),
+            None => resolvers.remove(&account),
+        };
+        self.place_resolvers()
+    }
+
+    /// Puts what the name servers say of themselves at their label; gives it
+    /// if anything changed.
+    fn place_resolvers(&mut self) -> Option<Label> {
+        let name = DomainName::from_str(&format!("{NAME_SERVER_LABEL}.{}", self.text)).ok()?;
+        let servers = self.resolvers.values();
+        let domain = resolvers::domain(&name, &self.text, servers, &self.settings).or_else(|| {
+            let ttl = Ttl::from_secs(self.settings.apex_ttl);
+            let mut all = self.servers.iter();
+            let configured = all.find(|server| server.label == NAME_SERVER_LABEL)?;
+            (!configured.addresses.is_empty()).then(|| configured.domain(ttl))
+        });
+        let label: Label = NAME_SERVER_LABEL.as_bytes().into();
+        self.replace(&label, domain).then_some(label)
     }
 
     /// Whether `label` is one of the zone's name servers'.
     pub(super) fn is_server(&self, label: &str) -> bool {
-        label == NS_LABEL || self.servers.iter().any(|server| server.label == label)
+        label == NS_LABEL
+            || label == NAME_SERVER_LABEL
+            || self.servers.iter().any(|server| server.label == label)
     }
 
     /// Puts or removes what is registered as `label`; the signatures that

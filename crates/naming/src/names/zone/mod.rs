@@ -14,6 +14,7 @@ mod domain;
 mod file;
 mod keys;
 mod order;
+mod resolvers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use ::domain::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wire::{DomainName, Height};
+use wire::{AccountId, DomainName, Height, NameServerTerms};
 
 pub use self::{
     apex::Apex,
@@ -84,6 +85,8 @@ impl Default for ZoneSettings {
 pub enum Change<'a> {
     /// A registered name.
     Name(&'a DomainName, Option<&'a wire::record::Name>),
+    /// What one of the circle's name servers says of itself.
+    Server(AccountId, Option<&'a NameServerTerms>),
     /// What a zone signer says of an apex.
     Zone(&'a DomainName, Option<&'a wire::record::Zone>),
 }
@@ -181,6 +184,13 @@ impl Zone {
         for change in changes {
             match change {
                 Change::Name(name, record) => next.change_name(name, record, &mut changed),
+                Change::Server(server, terms) => {
+                    for (index, apex) in next.apexes.iter_mut().enumerate() {
+                        if let Some(label) = apex.set_resolver(server, terms) {
+                            changed.entry(index).or_default().insert(label);
+                        }
+                    }
+                }
                 Change::Zone(apex, record) => next.change_zone(apex, record, &mut changed),
             }
         }
