@@ -21,6 +21,28 @@ fn served_key_digest((address, port): &(String, u64)) -> String {
     text.split_whitespace().next().unwrap().to_owned()
 }
 
+/// Whether OpenSSL accepts the service by a TLSA record of its own (RFC 7671),
+/// without the circle's root.
+fn dane((address, port): &(String, u64), record: &str) -> (bool, String) {
+    let mut fields = record.split_whitespace();
+    let head: Vec<&str> = fields.by_ref().take(3).collect();
+    let record = format!("{} {}", head.join(" "), fields.collect::<String>());
+    let connect = format!("{address}:{port}");
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &connect, "-servername", NAME])
+        .args(["-no-CAfile", "-no-CApath", "-verify_return_error"])
+        .args(["-dane_tlsa_domain", NAME, "-dane_tlsa_rrdata", &record])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (
+        output.status.success() && said.contains("Verification: OK"),
+        said,
+    )
+}
+
 fn log_texts(circle: &Circle) -> Vec<String> {
     let mut logs = circle.run(&["-o", "json", "logs", NAME]).json_lines();
     logs.retain(|record| record["source"] != "enclave");
@@ -85,6 +107,9 @@ fn a_service_answers_over_https_and_can_be_stopped_started_and_removed() {
     for (asked, rtype, verdict) in [
         (NAME, "A", "; fully validated"),
         (NAME, "TLSA", "; fully validated"),
+        // The name servers themselves, to a client that knows their name.
+        ("dns.internal", "A", "; fully validated"),
+        ("_dns.dns.internal", "SVCB", "; fully validated"),
         (NAME, "MX", "; negative response, fully validated"),
         (
             "nobody.internal",
@@ -97,6 +122,14 @@ fn a_service_answers_over_https_and_can_be_stopped_started_and_removed() {
             circle.delv(asked, rtype).starts_with(verdict).then_some(())
         });
     }
+
+    // RFC 7671 §5.1: the key stands in the zone, and no authority is asked.
+    let (accepted, said) = dane(&places[0], &tlsa[0]);
+    assert!(accepted, "{said}");
+    assert!(said.contains("DANE TLSA 3 1 1"), "{said}");
+    let other = format!("3 1 1 {}", "0".repeat(64));
+    let (accepted, said) = dane(&places[0], &other);
+    assert!(!accepted, "{said}");
 
     circle.ringfort(&["stop", NAME]);
     assert!(
