@@ -455,8 +455,13 @@ impl Auditor {
         if paid != seated {
             return bad("others are paid than are in office");
         }
-        let latest = (epoch.next_round - 1).to_be_bytes();
-        let may_deal = |key: &Vec<u8>| key[state_key::DEALINGS.len()..].starts_with(&latest);
+        let latest = epoch.next_round - 1;
+        let origin = epoch.reshared_from.as_ref().map(|(round, _)| *round);
+        let may_deal = |key: &Vec<u8>| {
+            let place = &key[state_key::DEALINGS.len()..];
+            let of = |round: u64| place.starts_with(&round.to_be_bytes());
+            of(latest) || origin.is_some_and(of)
+        };
         if !self.dealers.iter().all(may_deal) {
             return bad("a dealing is not of its resharing");
         }

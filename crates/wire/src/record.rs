@@ -213,7 +213,7 @@ pub struct Epoch {
     /// The first epoch of this sharing.
     pub sharing_since: u64,
     /// The resharing that made it, and the sharing before; none of a genesis'.
-    /// With the dealings, which are kept until the next resharing begins, a
+    /// With the dealings, which are kept while this sharing is in office, a
     /// validator that was down at the epoch's end finds its share.
     pub reshared_from: Option<(u64, Vec<u8>)>,
     /// The number of the next resharing.

@@ -80,8 +80,8 @@ pub fn epoch() -> Vec<u8> {
     join("c/", &[b"epoch"])
 }
 
-/// Prefix of the latest resharing's dealings; what follows is the resharing's
-/// number and the dealer's key.
+/// Prefix of the dealings of the resharing that made the sharing in office, and
+/// of the latest one; what follows is the resharing's number and the dealer's key.
 pub const DEALINGS: &[u8] = b"c/dealing/";
 
 /// [`crate::record::Dealing`].

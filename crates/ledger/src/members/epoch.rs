@@ -106,9 +106,8 @@ fn begin_resharing(execution: &mut Execution<'_>, epoch: &mut Epoch) {
     }
     let round = epoch.next_round;
     epoch.next_round += 1;
-    for (key, _) in all_dealings(execution) {
-        execution.state.delete(key);
-    }
+    let origin = epoch.reshared_from.as_ref().map(|(round, _)| *round);
+    forget_dealings(execution, origin);
     epoch.resharing = Some(Resharing {
         round,
         target,
@@ -137,17 +136,33 @@ fn end(execution: &mut Execution<'_>, ceremony: &dyn Ceremony, epoch: &mut Epoch
     }
 }
 
-/// The entries of the latest resharing's dealings, ascending by dealer.
-fn all_dealings(execution: &Execution<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    execution.state.scan(state_key::DEALINGS, None, MAX_MEMBERS)
+/// Deletes all dealings but those that made the sharing in office: a validator
+/// that was down puts its share together from them.
+fn forget_dealings(execution: &mut Execution<'_>, origin: Option<u64>) {
+    let kept = origin.map(dealings_prefix);
+    let all = execution
+        .state
+        .scan(state_key::DEALINGS, None, 2 * MAX_MEMBERS);
+    for (key, _) in all {
+        if !kept.as_ref().is_some_and(|kept| key.starts_with(kept)) {
+            execution.state.delete(key);
+        }
+    }
 }
 
-fn dealings(execution: &Execution<'_>) -> Vec<(PublicKey, Vec<u8>)> {
-    let prefix = state_key::DEALINGS.len() + size_of::<u64>();
-    all_dealings(execution)
+fn dealings_prefix(round: u64) -> Vec<u8> {
+    [state_key::DEALINGS, &round.to_be_bytes()].concat()
+}
+
+/// A round's dealings, ascending by dealer.
+fn dealings(execution: &Execution<'_>, round: u64) -> Vec<(PublicKey, Vec<u8>)> {
+    let prefix = dealings_prefix(round);
+    execution
+        .state
+        .scan(&prefix, None, MAX_MEMBERS)
         .into_iter()
         .filter_map(|(key, value)| {
-            let dealer = key[prefix..].try_into().ok()?;
+            let dealer = key[prefix.len()..].try_into().ok()?;
             let record: Dealing = decode(&key, &value);
             Some((PublicKey::Ed25519(dealer), record.dealing))
         })
@@ -160,7 +175,7 @@ fn conclude(
     epoch: &mut Epoch,
     resharing: Resharing,
 ) {
-    let dealings = dealings(execution);
+    let dealings = dealings(execution, resharing.round);
     let concluded = ceremony.conclude(&ReshareTask {
         circle: execution.rules.circle,
         round: resharing.round,
@@ -182,6 +197,7 @@ fn conclude(
             ResharingOutcome::SharesRevealed
         }
         Some(concluded) => {
+            forget_dealings(execution, Some(resharing.round));
             epoch.committee = resharing.target;
             let previous = std::mem::replace(&mut epoch.sharing, concluded.sharing);
             epoch.reshared_from = Some((resharing.round, previous));

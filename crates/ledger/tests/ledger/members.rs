@@ -641,7 +641,13 @@ fn a_removed_validator_and_a_replaced_key_leave_with_the_next_epoch() {
     );
 
     enact(&mut world, Change::RemoveMember(member));
+    let made_this_office = state_key::dealing(1, &key(10).public());
+    assert!(
+        world.state.contains_key(&made_this_office),
+        "who was down finds its share in it"
+    );
     send_dealings(&mut world, &[10, 11, 12], 0);
+    assert!(world.state.contains_key(&made_this_office));
     end_epoch(&mut world);
     assert_eq!(seats(&world).len(), 3);
     assert!(!rules(&world).validators.contains(&member));
