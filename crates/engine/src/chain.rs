@@ -5,9 +5,11 @@
 //! never compiles the engine again, and synchronous, so that a state machine
 //! needs no runtime. The engine trusts the chain's verdicts and nothing else.
 
+use std::{num::NonZeroU64, sync::Arc};
+
 use wire::{Block, Height};
 
-use crate::{Certificate, keys::PeerKey};
+use crate::{Certificate, Office, keys::PeerKey};
 
 /// The chain that the engine orders.
 ///
@@ -22,6 +24,25 @@ pub trait Chain: Send {
     /// The highest finalized height that is durable in the chain's own store
     /// (0 if none but genesis). Asked once, at start: delivery goes on above it.
     fn durable_height(&self) -> Height;
+
+    /// Heights of an epoch: epoch `n` has those from `n` times this on. Asked
+    /// once, at start; the same for the life of the circle.
+    fn epoch_length(&self) -> NonZeroU64;
+
+    /// Who validates, as of the latest finalized block. Asked at start and
+    /// after every [`Chain::finalized`], so it should be kept ready.
+    fn office(&self) -> Arc<Office>;
+
+    /// Publishes what this validator dealt in the resharing of this number.
+    ///
+    /// Asked again from time to time until [`Chain::office`] shows it. What it
+    /// returns is sent to the other validators as gossip.
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>>;
+
+    /// The share with which the engine was started is of no use any more, and
+    /// dangerous in wrong hands: every copy outside of the engine should be
+    /// deleted. May be said more than once.
+    fn share_replaced(&mut self);
 
     /// A child of `parent`, or `None` to let the view pass without a block.
     ///

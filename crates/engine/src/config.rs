@@ -10,17 +10,9 @@ use std::{
     time::Duration,
 };
 
-use commonware_consensus::types::Epoch;
-use commonware_cryptography::{
-    Signer as _,
-    bls12381::primitives::{group::Share, sharing::Sharing, variant::MinSig},
-    ed25519,
-};
+use commonware_cryptography::{Signer as _, ed25519};
 use commonware_p2p::{Address, Ingress};
-use commonware_utils::{
-    Faults, Hostname, N3f1, TryCollect,
-    ordered::{Map, Set},
-};
+use commonware_utils::{Hostname, TryCollect, ordered::Map};
 use wire::CircleId;
 use zeroize::Zeroizing;
 
@@ -28,6 +20,7 @@ use crate::{
     EngineError,
     certificate::{Scheme, namespace},
     keys::{self, KeyError, PeerKey},
+    resharing,
     storage::Sizes,
 };
 
@@ -111,15 +104,18 @@ pub struct EngineConfig {
     pub circle: CircleId,
     /// Seed of the validator's Ed25519 key (RFC 8032).
     pub identity_seed: Zeroizing<[u8; 32]>,
-    /// The validator's share of the circle's key.
-    pub share: Zeroizing<Vec<u8>>,
-    /// The circle's public polynomial.
+    /// A founder's share of the circle's key; none of who joined later, whose
+    /// shares come from resharings and stay in the engine's directory.
+    pub share: Option<Zeroizing<Vec<u8>>>,
+    /// The public side of the founders' shares.
     pub polynomial: Vec<u8>,
-    /// All validators, this one among them, in any order.
+    /// Where validators are reached, in any order: who is needed to find the
+    /// circle. What the chain's office says of addresses goes before it.
     pub validators: Vec<Validator>,
     /// The address on which to listen for other validators.
     pub listen: SocketAddr,
-    /// Directory of the engine alone. Losing it while keeping the share is
+    /// Directory of the engine alone, made readable to its owner only: it holds
+    /// the validator's shares. Losing it while keeping the founding share is
     /// dangerous: the validator may then vote twice in one view.
     pub storage_directory: PathBuf,
     /// How far apart blocks are.
@@ -135,7 +131,7 @@ impl EngineConfig {
     pub fn new(
         circle: CircleId,
         identity_seed: [u8; 32],
-        share: Vec<u8>,
+        share: Option<Vec<u8>>,
         polynomial: Vec<u8>,
         validators: Vec<Validator>,
         listen: SocketAddr,
@@ -144,7 +140,7 @@ impl EngineConfig {
         Self {
             circle,
             identity_seed: Zeroizing::new(identity_seed),
-            share: Zeroizing::new(share),
+            share: share.map(Zeroizing::new),
             polynomial,
             validators,
             listen,
@@ -156,19 +152,18 @@ impl EngineConfig {
     }
 }
 
-/// The validators of one epoch and the key material that belongs to it.
-#[derive(Clone)]
-pub(crate) struct Committee {
-    pub epoch: Epoch,
-    pub participants: Set<ed25519::PublicKey>,
-    pub scheme: Scheme,
-}
-
 /// A configuration that has passed every check.
 pub(crate) struct Setup {
     pub circle: CircleId,
     pub signer: ed25519::PrivateKey,
-    pub committee: Committee,
+    pub seed: Zeroizing<[u8; 32]>,
+    pub own: PeerKey,
+    /// The founding share, if this is a founder.
+    pub share: Option<Zeroizing<Vec<u8>>>,
+    /// The founding sharing.
+    pub founding: Vec<u8>,
+    /// Checks certificates of any epoch: the circle's key is constant.
+    pub verifier: Scheme,
     pub addresses: Map<ed25519::PublicKey, Address>,
     pub pacing: Pacing,
     pub timeouts: Timeouts,
@@ -182,7 +177,7 @@ impl Setup {
             return Err(EngineError::Config("worker_threads is 0".into()));
         }
         let peer_keys: Vec<PeerKey> = config.validators.iter().map(|v| v.key).collect();
-        let (ordered, participants) = keys::participant_set(&peer_keys)?;
+        let (ordered, _) = keys::participant_set(&peer_keys)?;
         let addresses = ordered
             .into_iter()
             .zip(&config.validators)
@@ -192,52 +187,48 @@ impl Setup {
             .try_collect()
             .map_err(|_| KeyError::DuplicateValidator)?;
         let signer = keys::private_key(&config.identity_seed);
-        let committee = first_committee(
-            config.circle,
-            participants,
-            keys::decode_polynomial(&config.polynomial)?,
-            keys::decode_share(&config.share)?,
-            &signer.public_key(),
-        )?;
+        let own = keys::public_key(&config.identity_seed);
         Ok(Self {
             circle: config.circle,
+            verifier: founding_scheme(config, &signer.public_key())?,
             signer,
-            committee,
+            seed: config.identity_seed.clone(),
+            own,
+            share: config.share.clone(),
+            founding: config.polynomial.clone(),
             addresses,
             pacing: config.pacing,
             timeouts: config.timeouts,
             storage: Sizes::PRODUCTION,
         })
     }
+
+    pub(crate) fn own_key(&self) -> ed25519::PublicKey {
+        self.signer.public_key()
+    }
 }
 
-/// The committee that genesis names. The only place that knows that there is
-/// one epoch; the rest of the engine asks the committee.
-fn first_committee(
-    circle: CircleId,
-    participants: Set<ed25519::PublicKey>,
-    polynomial: Sharing<MinSig>,
-    share: Share,
+/// Checks the founding sharing, and that a founder's share is its own; what
+/// verifies the circle's certificates.
+fn founding_scheme(
+    config: &EngineConfig,
     own_key: &ed25519::PublicKey,
-) -> Result<Committee, KeyError> {
-    let count = participants.len();
-    // The scheme's constructor takes these for granted and panics without them.
-    if polynomial.total().get() as usize != count || polynomial.required() != N3f1::quorum(count) {
-        return Err(KeyError::Polynomial);
+) -> Result<Scheme, KeyError> {
+    let sharing = resharing::decode_sharing(&config.polynomial)?;
+    let (participants, polynomial) = (sharing.players(), sharing.public());
+    keys::check_sharing(participants, polynomial)?;
+    let namespace = namespace(config.circle);
+    if let Some(share) = &config.share {
+        let share = keys::decode_share(share)?;
+        let position = participants.position(own_key);
+        if position != Some(usize::from(share.index)) {
+            return Err(KeyError::ShareMismatch);
+        }
+        Scheme::signer(&namespace, participants.clone(), polynomial.clone(), share)
+            .ok_or(KeyError::ShareMismatch)?;
     }
-    let position = participants
-        .position(own_key)
-        .ok_or(KeyError::ShareMismatch)?;
-    if usize::from(share.index) != position {
-        return Err(KeyError::ShareMismatch);
-    }
-    let scheme = Scheme::signer(&namespace(circle), participants.clone(), polynomial, share)
-        .ok_or(KeyError::ShareMismatch)?;
-    Ok(Committee {
-        epoch: Epoch::zero(),
-        participants,
-        scheme,
-    })
+    let key = *polynomial.public();
+    Ok(Scheme::certificate_verifier(&namespace, key))
 }
 
 fn check_times(pacing: &Pacing, timeouts: &Timeouts) -> Result<(), EngineError> {
@@ -268,7 +259,7 @@ fn check_times(pacing: &Pacing, timeouts: &Timeouts) -> Result<(), EngineError> 
     Err(EngineError::Config(wrong.into()))
 }
 
-fn parse_address(text: &str) -> Result<Address, EngineError> {
+pub(crate) fn parse_address(text: &str) -> Result<Address, EngineError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Symmetric(address));
     }
@@ -311,7 +302,7 @@ mod tests {
         EngineConfig::new(
             CircleId([7; 32]),
             seeds[0],
-            dealing.shares[0].to_vec(),
+            Some(dealing.shares[0].to_vec()),
             dealing.polynomial,
             validators,
             "127.0.0.1:0".parse().unwrap(),
@@ -350,9 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_polynomial_for_another_number_of_validators() {
+    fn refuses_a_share_of_another_sharing() {
         let mut wrong = config(4);
         wrong.polynomial = config(7).polynomial;
+        assert!(matches!(
+            Setup::new(&wrong),
+            Err(EngineError::Key(KeyError::ShareMismatch))
+        ));
+        wrong.polynomial.pop();
         assert!(matches!(
             Setup::new(&wrong),
             Err(EngineError::Key(KeyError::Polynomial))
@@ -360,10 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_an_outsider() {
-        let mut wrong = config(4);
-        wrong.identity_seed = Zeroizing::new([99; 32]);
-        assert!(Setup::new(&wrong).is_err());
+    fn accepts_an_outsider_only_without_a_share() {
+        let mut outsider = config(4);
+        outsider.identity_seed = Zeroizing::new([99; 32]);
+        assert!(Setup::new(&outsider).is_err());
+        outsider.share = None;
+        assert!(Setup::new(&outsider).is_ok());
     }
 
     #[test]

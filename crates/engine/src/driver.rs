@@ -17,7 +17,7 @@ use tracing::{debug, error};
 use wire::{Digest, Height};
 
 use crate::{
-    Certificate, Chain,
+    Certificate, Chain, Office,
     block::{OrderedBlock, engine_digest},
     handle::Shared,
     keys::PeerKey,
@@ -68,6 +68,14 @@ pub(crate) enum Request {
     HasWork {
         reply: oneshot::Sender<bool>,
     },
+    /// Publish what this validator dealt; the answer is gossip for the others.
+    Deal {
+        round: u64,
+        dealing: Vec<u8>,
+        reply: oneshot::Sender<Option<Vec<u8>>>,
+    },
+    /// Copies of the founding share are to be deleted.
+    ShareReplaced,
 }
 
 /// How the consensus side reaches the chain. Cheap to clone.
@@ -78,6 +86,8 @@ pub(crate) struct DriverMailbox {
     pub shared: Arc<Shared>,
     /// Changes when a finalized block was delivered.
     pub delivered: watch::Receiver<Height>,
+    /// Changes when a finalized block changed who validates.
+    pub office: watch::Receiver<Arc<Office>>,
 }
 
 impl DriverMailbox {
@@ -102,6 +112,7 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     requests: mpsc::UnboundedReceiver<Request>,
     delivered: watch::Sender<Height>,
+    office: watch::Sender<Arc<Office>>,
 }
 
 impl Driver {
@@ -114,6 +125,7 @@ impl Driver {
         // per view and a fixed number of unacknowledged finalized blocks.
         let (sender, requests) = mpsc::unbounded_channel();
         let (delivered, watcher) = watch::channel(lineage.delivered());
+        let (office, office_watcher) = watch::channel(chain.office());
         shared.progress.lock().delivered = lineage.delivered();
         let lineage = Arc::new(Mutex::new(lineage));
         let mailbox = DriverMailbox {
@@ -121,6 +133,7 @@ impl Driver {
             lineage: lineage.clone(),
             shared: shared.clone(),
             delivered: watcher,
+            office: office_watcher,
         };
         let driver = Self {
             chain,
@@ -128,6 +141,7 @@ impl Driver {
             shared,
             requests,
             delivered,
+            office,
         };
         (driver, mailbox)
     }
@@ -190,6 +204,14 @@ impl Driver {
             Request::HasWork { reply } => {
                 let _ = reply.send(self.chain.has_work());
             }
+            Request::Deal {
+                round,
+                dealing,
+                reply,
+            } => {
+                let _ = reply.send(self.chain.deal(round, dealing));
+            }
+            Request::ShareReplaced => self.chain.share_replaced(),
         }
     }
 
@@ -280,6 +302,12 @@ impl Driver {
             .finalized(height, digest, certificate.is_some());
         self.shared.progress.lock().delivered = height;
         self.delivered.send_replace(height);
+        let office = self.chain.office();
+        self.office.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, &office);
+            *known = office;
+            changed
+        });
     }
 }
 

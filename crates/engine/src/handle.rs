@@ -32,6 +32,15 @@ pub enum EngineError {
     /// The caller's key material does not fit.
     #[error("the validator's keys do not fit")]
     Key(#[from] KeyError),
+    /// The system refused the engine's directory.
+    #[error("cannot use the engine's directory {path}")]
+    Directory {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The system refused a thread.
     #[error("the engine's thread did not start")]
     Thread(#[source] std::io::Error),
@@ -59,10 +68,29 @@ pub struct Status {
     pub tip_height: Height,
     /// The highest height that a connected peer claims to have; not proven.
     pub peer_height: Height,
-    /// How many validators there are, this one included.
+    /// How many validators are in office.
     pub validators: usize,
+    /// Whether this validator votes: it is in office and has its share.
+    pub in_office: bool,
+    /// Whether it is in the committee and has no share, so that it cannot vote.
+    pub share_missing: bool,
+    /// The resharing under way, if there is one.
+    pub handover: Option<HandoverStatus>,
     /// The validators that were heard from within the last seconds.
     pub connected: Vec<PeerKey>,
+}
+
+/// A resharing under way, as this validator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandoverStatus {
+    /// Its number.
+    pub round: u64,
+    /// How many validators are to hold shares.
+    pub target: usize,
+    /// How many dealings are in the state.
+    pub dealt: usize,
+    /// Whether this validator deals or is dealt to.
+    pub takes_part: bool,
 }
 
 /// What a peer last said of itself.
@@ -79,6 +107,9 @@ pub(crate) struct Progress {
     pub delivered: Height,
     pub tip: Height,
     pub validators: usize,
+    pub in_office: bool,
+    pub share_missing: bool,
+    pub handover: Option<HandoverStatus>,
     pub peers: BTreeMap<PeerKey, PeerReport>,
     /// The engine's clock at the last heartbeat.
     pub now_ms: u64,
@@ -110,6 +141,9 @@ impl Shared {
             finalized_height: progress.delivered,
             tip_height: progress.tip.max(progress.delivered),
             validators: progress.validators,
+            in_office: progress.in_office,
+            share_missing: progress.share_missing,
+            handover: progress.handover,
             ..Status::default()
         };
         for (key, peer) in connected {

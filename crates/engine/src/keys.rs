@@ -18,7 +18,7 @@ use commonware_cryptography::{
     },
     ed25519,
 };
-use commonware_utils::{N3f1, TryCollect, ordered::Set};
+use commonware_utils::{Faults as _, N3f1, TryCollect, ordered::Set};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::resharing;
@@ -152,6 +152,19 @@ pub(crate) fn participant_set(
         .try_collect()
         .map_err(|_| KeyError::DuplicateValidator)?;
     Ok((keys, set))
+}
+
+/// Whether a sharing is for so many participants, with the quorum that the
+/// engine counts with: its schemes take that for granted and panic without.
+pub(crate) fn check_sharing(
+    participants: &Set<ed25519::PublicKey>,
+    polynomial: &Sharing<MinSig>,
+) -> Result<(), KeyError> {
+    let count = participants.len();
+    if polynomial.total().get() as usize != count || polynomial.required() != N3f1::quorum(count) {
+        return Err(KeyError::Polynomial);
+    }
+    Ok(())
 }
 
 pub(crate) fn decode_polynomial(bytes: &[u8]) -> Result<Sharing<MinSig>, KeyError> {

@@ -13,8 +13,9 @@
 //! - [`resharing`]: how shares are made jointly and handed on.
 //! - [`keys`]: key material as bytes. [`certificate`]: what exactly is signed.
 //!
-//! The validator set is the genesis' one. Everything else is written for
-//! epochs: certificates, storage names and peer sets carry one.
+//! Validators change at the end of an epoch. The chain's state says who is in
+//! office ([`Office`]); `epochs` runs consensus once for each epoch, and
+//! `keeper` keeps this validator's share and its part in resharings.
 
 mod application;
 mod block;
@@ -23,20 +24,26 @@ mod chain;
 mod config;
 mod delivery;
 mod driver;
+mod epochs;
 mod gossip;
 mod handle;
+mod handover;
+mod keeper;
 pub mod keys;
 mod lineage;
+mod office;
 pub mod resharing;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod stack;
 mod storage;
 mod tcp;
+mod vault;
 
 pub use block::MAX_BLOCK_BYTES;
 pub use certificate::Certificate;
 pub use chain::Chain;
 pub use config::{EngineConfig, GOSSIP_PER_SECOND, MAX_GOSSIP_BYTES, Pacing, Timeouts, Validator};
-pub use handle::{EngineError, EngineHandle, Status};
+pub use handle::{EngineError, EngineHandle, HandoverStatus, Status};
+pub use office::{Handover, Office, Origin};
 pub use tcp::run;

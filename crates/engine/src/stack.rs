@@ -14,25 +14,21 @@ use std::{
 
 use commonware_broadcast::buffered;
 use commonware_consensus::{
-    CertifiableAutomaton, Relay, Reporter, Reporters,
+    Reporters,
     marshal::{
         self, Start,
         core::Actor as MarshalActor,
         resolver::p2p as backfill,
         standard::{Inline, Standard},
     },
-    simplex::{
-        self, ForwardPolicy, SkipBudget, SkipPolicy,
-        elector::RoundRobin,
-        types::{Activity, Context},
-    },
+    simplex,
     types::{Epoch, FixedEpocher, ViewDelta},
 };
 use commonware_cryptography::{
-    Digested, Digestible as _, Sha256, Signer as _, certificate::ConstantProvider,
-    ed25519::PublicKey, sha256::Digest as EngineDigest,
+    Digested, Digestible as _, certificate::ConstantProvider, ed25519::PublicKey,
+    sha256::Digest as EngineDigest,
 };
-use commonware_p2p::{Blocker, Provider, Receiver, Sender, max_message_size};
+use commonware_p2p::{Blocker, Provider, Receiver, Sender, max_message_size, utils::mux::prefixed};
 use commonware_parallel::Sequential;
 use commonware_runtime::{
     Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef,
@@ -49,16 +45,21 @@ use crate::{
     config::{GOSSIP_PER_SECOND, Setup, millis},
     delivery::{ActivityReporter, BlockReporter, deliver},
     driver::{Driver, GOSSIP_INBOX},
+    epochs::Epochs,
     gossip,
     handle::Shared,
+    handover,
+    keeper::{Keeper, Track},
+    keys::MAX_VALIDATORS,
     storage::{Archives, REPLAY_BUFFER, WRITE_BUFFER, anchor, page_cache},
+    vault::Vault,
 };
 
 /// Messages that an actor's mailbox holds before its overflow rule applies.
-const MAILBOX: NonZeroUsize = NZUsize!(1_024);
+pub(crate) const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// Views behind the finalized one of which votes and blocks are kept: longer
 /// than a slow peer takes to ask for them.
-const VIEW_RETENTION: u64 = 128;
+pub(crate) const VIEW_RETENTION: u64 = 128;
 /// Views per section of the cache of unfinalized blocks.
 const VIEWS_PER_SECTION: NonZeroU64 = NZU64!(64);
 /// Missing finalized blocks that are fetched at a time.
@@ -69,9 +70,7 @@ const MAX_PENDING_DELIVERIES: NonZeroUsize = NZUsize!(16);
 /// they take 32 MiB.
 const BUFFERED_BLOCKS: usize = 16;
 /// Pause before a request that nobody answered is made again.
-const FETCH_RETRY: Duration = Duration::from_millis(100);
-/// Heights of an epoch while the validators are those of genesis: for ever.
-const EPOCH_LENGTH: NonZeroU64 = NZU64!(1 << 62);
+pub(crate) const FETCH_RETRY: Duration = Duration::from_millis(100);
 
 /// The channels of a validator; the numbers are part of the protocol.
 pub(crate) struct Channels<S, R> {
@@ -81,6 +80,7 @@ pub(crate) struct Channels<S, R> {
     pub backfill: (S, R),
     pub blocks: (S, R),
     pub gossip: (S, R),
+    pub dealings: (S, R),
 }
 
 /// A validator's place on a network.
@@ -90,12 +90,16 @@ pub(crate) struct Seat<S, R, P, B> {
     pub peers: P,
     /// Disconnects those that misbehave.
     pub blocker: B,
+    /// Told of whom the office makes peers.
+    pub track: Track,
 }
 
 /// What the rest of the process brings.
 pub(crate) struct Resident {
     pub chain: Box<dyn Chain>,
     pub shared: Arc<Shared>,
+    /// The other end of `outbox`.
+    pub spread: mpsc::Sender<Vec<u8>>,
     /// Gossip to send.
     pub outbox: mpsc::Receiver<Vec<u8>>,
 }
@@ -104,13 +108,14 @@ pub(crate) struct Resident {
 ///
 /// Quotas are far above the view rate (at most 50 a second by default), since
 /// a throttled vote costs a view. Bursts bound the memory that one peer can
-/// make another hold: for the channels with large messages they are small.
-pub(crate) fn channel_quotas() -> [(u64, Quota); 6] {
+/// make another hold, and the room that is reserved for it: for the channels
+/// with large messages they are small.
+pub(crate) fn channel_quotas() -> [(u64, Quota); 7] {
     let quota = |rate, burst| Quota::per_second(rate).allow_burst(burst);
     [
-        (0, quota(NZU32!(1_024), NZU32!(1_024))),
-        (1, quota(NZU32!(1_024), NZU32!(1_024))),
-        (2, quota(NZU32!(1_024), NZU32!(1_024))),
+        (0, quota(NZU32!(1_024), NZU32!(256))),
+        (1, quota(NZU32!(1_024), NZU32!(256))),
+        (2, quota(NZU32!(1_024), NZU32!(256))),
         (3, quota(NZU32!(2_048), NZU32!(64))),
         (4, quota(NZU32!(512), NZU32!(32))),
         // One more a second for the heartbeat.
@@ -118,15 +123,21 @@ pub(crate) fn channel_quotas() -> [(u64, Quota); 6] {
             5,
             quota(NZU32!(GOSSIP_PER_SECOND + 1), NZU32!(GOSSIP_PER_SECOND + 1)),
         ),
+        // One message and one answer each way for every try.
+        (6, quota(NZU32!(32), NZU32!(32))),
     ]
 }
 
-/// The largest payload that a validator sends on any channel.
-pub(crate) fn largest_payload(participants: u32) -> u32 {
+/// The largest payload that a validator sends on any channel, in a circle of
+/// the largest size: committees change while the network stays.
+pub(crate) fn largest_payload() -> u32 {
     max_message_size(&[
-        simplex::max_payload_size::<Scheme, EngineDigest>(participants),
-        marshal::max_payload_size::<Standard<OrderedBlock>, Scheme>(participants, &()),
+        prefixed(simplex::max_payload_size::<Scheme, EngineDigest>(
+            MAX_VALIDATORS,
+        )),
+        marshal::max_payload_size::<Standard<OrderedBlock>, Scheme>(MAX_VALIDATORS, &()),
         gossip::MAX_PAYLOAD_BYTES,
+        handover::MAX_PAYLOAD_BYTES,
     ])
 }
 
@@ -157,7 +168,7 @@ impl Stack {
 /// archives are open and the chain has been given the blocks that it lacked.
 pub(crate) async fn start<E, S, R, P, B>(
     context: E,
-    setup: &Setup,
+    setup: Arc<Setup>,
     partition: &str,
     seat: Seat<S, R, P, B>,
     resident: Resident,
@@ -173,12 +184,15 @@ where
         channels,
         peers,
         blocker,
+        track,
     } = seat;
     let Resident {
         mut chain,
         shared,
+        spread,
         outbox,
     } = resident;
+    let epoch_length = chain.epoch_length();
     let cache = page_cache(setup.storage);
     let genesis = OrderedBlock::new(chain.genesis())
         .map(anchor)
@@ -191,22 +205,25 @@ where
         .replay(chain.as_mut())
         .await
         .map_err(|error| format!("the archives cannot be read: {error}"))?;
-    shared.progress.lock().validators = setup.committee.participants.len();
-    shared.progress.lock().epoch = setup.committee.epoch.get();
+    let vault = Vault::open(context.child("vault"), partition)
+        .await
+        .map_err(|error| format!("the vault of shares does not open: {error}"))?;
 
-    let (buffer_engine, buffer) =
-        buffered::Engine::new(context.child("buffer"), buffer_config(setup, peers.clone()));
+    let (buffer_engine, buffer) = buffered::Engine::new(
+        context.child("buffer"),
+        buffer_config(&setup, peers.clone()),
+    );
     let resolver = backfill::init(
         context.child("backfill"),
-        backfill_config(setup, peers, blocker.clone()),
+        backfill_config(&setup, peers, blocker.clone()),
         channels.backfill,
     );
-    let epocher = FixedEpocher::new(EPOCH_LENGTH);
+    let epocher = FixedEpocher::new(epoch_length);
     let (marshal_actor, marshal, _) = MarshalActor::init(
         context.child("marshal"),
         archives.finalizations,
         archives.blocks,
-        marshal_config(setup, partition, genesis, epocher.clone(), cache.clone()),
+        marshal_config(&setup, partition, genesis, epocher.clone(), cache.clone()),
     )
     .await;
 
@@ -220,18 +237,28 @@ where
     );
     // Certificates go to the driver first, so that a block meets its own.
     let reporter = Reporters::from((ActivityReporter(mailbox.clone()), inline.clone()));
-    let simplex = simplex::Engine::new(
-        context.child("simplex"),
-        simplex_config(
-            setup,
-            partition,
-            inline,
-            reporter,
-            blocker,
-            genesis_digest,
-            cache,
-        ),
+    let (keeper, tenures) = Keeper::new(
+        context.child("keeper"),
+        setup.clone(),
+        vault,
+        mailbox.clone(),
+        spread,
+        track,
+        epoch_length.get(),
     );
+    let epochs = Epochs {
+        context: context.child("epochs"),
+        setup,
+        partition: partition.to_owned(),
+        automaton: inline,
+        reporter,
+        blocker,
+        marshal: marshal.clone(),
+        page_cache: cache,
+        genesis: genesis_digest,
+        length: epoch_length,
+        shared: shared.clone(),
+    };
 
     let (inbox_sender, inbox) = mpsc::channel(GOSSIP_INBOX);
     #[cfg(feature = "simulation")]
@@ -242,6 +269,7 @@ where
         updates: updates_sender,
     };
     let (gossip_sender, gossip_receiver) = channels.gossip;
+    let (dealings_sender, dealings_receiver) = channels.dealings;
     let in_shared = shared.clone();
     let actors = vec![
         // The chain blocks, so it gets a thread of its own where there are threads.
@@ -273,8 +301,21 @@ where
         ("block buffer", buffer_engine.start(channels.blocks)),
         ("marshal", marshal_actor.start(blocks, buffer, resolver)),
         (
-            "simplex",
-            simplex.start(channels.votes, channels.certificates, channels.resolver),
+            "keeper",
+            context
+                .child("keeper_run")
+                .spawn(move |_| keeper.run(dealings_sender, dealings_receiver)),
+        ),
+        (
+            "epochs",
+            context.child("epochs_run").spawn(move |_| {
+                epochs.run(
+                    tenures,
+                    channels.votes,
+                    channels.certificates,
+                    channels.resolver,
+                )
+            }),
         ),
     ];
     Ok(Stack {
@@ -289,7 +330,7 @@ fn buffer_config<P: Provider<PublicKey = PublicKey>>(
     peer_provider: P,
 ) -> buffered::Config<PublicKey, (), P, Sequential> {
     buffered::Config {
-        public_key: setup.signer.public_key(),
+        public_key: setup.own_key(),
         mailbox_size: MAILBOX,
         deque_size: BUFFERED_BLOCKS,
         // Blocks go before gossip, or a flood of it would cost views.
@@ -310,7 +351,7 @@ where
     B: Blocker<PublicKey = PublicKey>,
 {
     backfill::Config {
-        public_key: setup.signer.public_key(),
+        public_key: setup.own_key(),
         peer_provider,
         blocker,
         mailbox_size: MAILBOX,
@@ -337,7 +378,7 @@ fn marshal_config(
     page_cache: CacheRef,
 ) -> MarshalConfig {
     marshal::Config {
-        provider: ConstantProvider::new(setup.committee.scheme.clone()),
+        provider: ConstantProvider::new(setup.verifier.clone()),
         epocher,
         start: Start::Genesis(genesis),
         partition_prefix: format!("{partition}-marshal"),
@@ -352,55 +393,6 @@ fn marshal_config(
         max_repair: MAX_REPAIR,
         max_pending_acks: MAX_PENDING_DELIVERIES,
         strategy: Sequential,
-    }
-}
-
-type SimplexConfig<A, F, B> =
-    simplex::Config<Scheme, RoundRobin<Sha256>, B, EngineDigest, A, A, F, Sequential>;
-
-fn simplex_config<A, F, B>(
-    setup: &Setup,
-    partition: &str,
-    automaton: A,
-    reporter: F,
-    blocker: B,
-    genesis: EngineDigest,
-    page_cache: CacheRef,
-) -> SimplexConfig<A, F, B>
-where
-    A: CertifiableAutomaton<Context = Context<EngineDigest, PublicKey>> + Relay,
-    F: Reporter<Activity = Activity<Scheme, EngineDigest>>,
-    B: Blocker<PublicKey = PublicKey>,
-{
-    let epoch = setup.committee.epoch;
-    simplex::Config {
-        scheme: setup.committee.scheme.clone(),
-        elector: RoundRobin::<Sha256>::default(),
-        blocker,
-        automaton: automaton.clone(),
-        relay: automaton,
-        reporter,
-        track_historical_votes: false,
-        strategy: Sequential,
-        // Votes of one epoch must not be read in another.
-        partition: format!("{partition}-simplex-{}", epoch.get()),
-        mailbox_size: MAILBOX,
-        epoch,
-        floor: simplex::Floor::Genesis(genesis),
-        replay_buffer: REPLAY_BUFFER,
-        write_buffer: WRITE_BUFFER,
-        page_cache,
-        leader_timeout: millis(setup.timeouts.leader_ms),
-        certification_timeout: millis(setup.timeouts.certification_ms),
-        timeout_retry: millis(setup.timeouts.retry_ms),
-        view_retention: ViewDelta::new(VIEW_RETENTION),
-        skip: SkipPolicy::Enabled {
-            timeout: millis(setup.timeouts.skip_ms),
-            budget: SkipBudget::Participants,
-        },
-        fetch_timeout: fetch_timeout(setup),
-        fetch_retry_delay: FETCH_RETRY,
-        forward: ForwardPolicy::SilentVoters,
     }
 }
 

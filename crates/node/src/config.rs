@@ -18,6 +18,8 @@ use serde::Deserialize;
 use wire::{CircleKey, Genesis, GenesisError, PublicKey};
 use zeroize::Zeroizing;
 
+use crate::chain::Duty;
+
 /// A genesis of a million accounts in JSON.
 const MAX_GENESIS_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -35,13 +37,17 @@ pub struct NodeConfig {
     /// The seed of the node's Ed25519 key: 64 hex digits, readable by its
     /// owner only.
     pub identity_file: PathBuf,
-    /// The validator's share of the circle's key in hex, readable by its owner only.
-    pub share_file: PathBuf,
+    /// A founder's share of the circle's key in hex, readable by its owner
+    /// only; none of a node that joined later. The node deletes the file once
+    /// another share is in office, and then does without.
+    #[serde(default)]
+    pub share_file: Option<PathBuf>,
     /// Where to listen for other validators.
     pub listen: SocketAddr,
     /// Where to serve the HTTP API.
     pub api: SocketAddr,
-    /// Every validator and where it is reached.
+    /// Validators and where they are reached: all that the genesis names, or,
+    /// without a founding share, some that are in office now.
     pub validators: Vec<ValidatorAddress>,
     /// What to log, and how.
     #[serde(default)]
@@ -125,8 +131,8 @@ pub enum ConfigError {
         /// What should be there.
         wanted: &'static str,
     },
-    /// The list of validators is not the genesis' one.
-    #[error("the configured validators are not those of the genesis: {0}")]
+    /// The list of validators does not serve.
+    #[error("the list of validators cannot be used: {0}")]
     Validators(String),
     /// The genesis' public polynomial does not belong to its circle key.
     #[error("the genesis' sharing does not belong to its circle key")]
@@ -139,6 +145,7 @@ pub(crate) struct Setup {
     pub data_dir: PathBuf,
     pub api: SocketAddr,
     pub engine: EngineConfig,
+    pub duty: Duty,
 }
 
 impl NodeConfig {
@@ -156,10 +163,10 @@ impl NodeConfig {
             &mut config.genesis,
             &mut config.data_dir,
             &mut config.identity_file,
-            &mut config.share_file,
         ] {
             *file = folder.join(&*file);
         }
+        config.share_file = config.share_file.map(|file| folder.join(file));
         Ok(config)
     }
 
@@ -168,7 +175,8 @@ impl NodeConfig {
     /// Errors: [`ConfigError`].
     pub(crate) fn check(&self) -> Result<Setup, ConfigError> {
         let genesis = read_genesis(&self.genesis)?;
-        self.check_validators(&genesis)?;
+        let share = self.founding_share()?;
+        self.check_validators(share.is_some().then_some(&genesis))?;
         let group = engine::keys::group_key_of(&genesis.sharing).ok();
         if group.map(CircleKey) != Some(genesis.circle_key) {
             return Err(ConfigError::Sharing);
@@ -180,7 +188,6 @@ impl NodeConfig {
                 wanted: "a seed of 64 hex digits",
             }
         })?);
-        let share = read_secret(&self.share_file, "a share in hex")?;
         let validators = self.validators.iter().filter_map(|validator| {
             let PublicKey::Ed25519(key) = validator.key else {
                 return None;
@@ -193,7 +200,7 @@ impl NodeConfig {
         let mut engine = EngineConfig::new(
             genesis.circle(),
             *seed,
-            share.to_vec(),
+            share.map(|share| share.to_vec()),
             genesis.sharing.clone(),
             validators.collect(),
             self.listen,
@@ -208,14 +215,26 @@ impl NodeConfig {
             api: self.api,
             genesis,
             engine,
+            duty: Duty::new(*seed, self.share_file.clone()),
         })
     }
 
-    /// The same keys, each once, all of them Ed25519.
-    fn check_validators(&self, genesis: &Genesis) -> Result<(), ConfigError> {
+    /// A founder's share. A node that has run before can do without: its engine
+    /// keeps its shares.
+    fn founding_share(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+        match &self.share_file {
+            Some(file) if file.exists() || !self.data_dir.exists() => {
+                read_secret(file, "a share in hex").map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Ed25519 keys, each once; with a founding share, all founders' among them.
+    fn check_validators(&self, genesis: Option<&Genesis>) -> Result<(), ConfigError> {
         let founding: BTreeSet<PublicKey> = genesis
-            .validators
-            .iter()
+            .into_iter()
+            .flat_map(|genesis| &genesis.validators)
             .map(|founder| founder.key)
             .collect();
         let configured: BTreeSet<PublicKey> = self
@@ -227,10 +246,10 @@ impl NodeConfig {
             Some("a key is listed twice".to_owned())
         } else if let Some(missing) = founding.difference(&configured).next() {
             Some(format!("{missing} is missing"))
-        } else if let Some(foreign) = configured.difference(&founding).next() {
-            Some(format!("{foreign} is not in the genesis"))
+        } else if configured.is_empty() {
+            Some("none is listed".to_owned())
         } else {
-            founding
+            configured
                 .iter()
                 .find(|key| !matches!(key, PublicKey::Ed25519(_)))
                 .map(|key| format!("{key} is not an Ed25519 key"))

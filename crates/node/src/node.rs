@@ -199,6 +199,7 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
         genesis,
         data_dir,
         engine,
+        duty,
         ..
     } = setup;
     std::fs::create_dir_all(&data_dir)
@@ -215,7 +216,8 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
         mempool.clone(),
         tip.clone(),
         Arc::new(intake.clone()),
-    )?;
+    )?
+    .with_duty(duty);
     let engine = engine::run(engine, Box::new(chain))?;
     intake
         .connect(engine.clone())

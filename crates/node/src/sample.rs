@@ -12,7 +12,7 @@ use wire::{
 };
 
 use crate::{
-    chain::{self, ChainError, NodeChain},
+    chain::{self, ChainError, Duty, NodeChain},
     mempool::{Gate, Mempool},
     store::{MemoryDisk, Store, StoreError},
     tip::Tip,
@@ -54,7 +54,7 @@ impl Circle {
     pub fn new(validators: u8) -> Self {
         let seeds: Vec<[u8; 32]> = (1..=validators).map(|number| [number; 32]).collect();
         let keys: Vec<_> = seeds.iter().map(keys::public_key).collect();
-        let dealing = keys::development_dealer(&keys, [7; 32]).expect("a few validators");
+        let dealing = keys::development_dealer(&keys, DEALER_SEED).expect("a few validators");
         let mut accounts: Vec<_> = (0..USERS)
             .map(|number| (account(number), BALANCE))
             .collect();
@@ -93,6 +93,19 @@ impl Circle {
         }
     }
 
+    /// The same circle with epochs of so many blocks, and with something in
+    /// the founders' accounts, so that they can propose and vote.
+    pub fn with_epochs(validators: u8, epoch_length: u64) -> Self {
+        let mut circle = Self::new(validators);
+        let genesis = &mut circle.genesis;
+        genesis.parameters.epoch_length = epoch_length;
+        let founders = genesis.validators.iter();
+        let funded = founders.map(|founder| (founder.key.account(), BALANCE));
+        genesis.accounts.extend(funded);
+        genesis.accounts.sort_unstable();
+        circle
+    }
+
     /// A transfer from one user to another.
     pub fn transfer(&self, from: u8, sequence: u64, to: u8, amount: u64) -> SignedTransaction {
         self.sign(
@@ -127,6 +140,10 @@ impl Circle {
         .sign(&key)
     }
 }
+
+/// The sharing of a sample circle's key is dealt from this, as a simulated
+/// one's is.
+const DEALER_SEED: [u8; 32] = [7; 32];
 
 /// A chain without an engine, and what it shares with the rest of a node.
 pub struct Parts {
@@ -166,6 +183,20 @@ impl Parts {
             mempool,
             gate,
         })
+    }
+
+    /// As [`Parts::open`], for the validator with this identity: its chain deals
+    /// in resharings.
+    ///
+    /// Errors: [`ChainError`].
+    pub fn open_for(
+        genesis: &Genesis,
+        disk: &MemoryDisk,
+        identity_seed: [u8; 32],
+    ) -> Result<Self, ChainError> {
+        let mut parts = Self::open(genesis, disk)?;
+        parts.chain = parts.chain.with_duty(Duty::new(identity_seed, None));
+        Ok(parts)
     }
 
     /// The store on a disk that nothing runs on any more.

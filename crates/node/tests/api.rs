@@ -37,7 +37,7 @@ fn configure(circle: &Circle, validator: usize, ports: &[u16], folder: &Path) ->
         genesis,
         data_dir: folder.join("data"),
         identity_file: secret("identity", &circle.seeds[validator]),
-        share_file: secret("share", &circle.shares[validator]),
+        share_file: Some(secret("share", &circle.shares[validator])),
         listen: ([127, 0, 0, 1], ports[validator]).into(),
         api: ([127, 0, 0, 1], 0).into(),
         validators: circle
@@ -523,9 +523,10 @@ async fn refuses_to_start_on_what_cannot_be_right() {
     nowhere.genesis = folder.path().join("nowhere");
     assert!(start(&nowhere).await.contains("cannot read"));
 
-    fs::set_permissions(&good.share_file, fs::Permissions::from_mode(0o644)).unwrap();
+    let share = good.share_file.as_ref().unwrap();
+    fs::set_permissions(share, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(start(&good).await.contains("chmod 600"));
-    fs::set_permissions(&good.share_file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(share, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&good.identity_file, "not hex").unwrap();
     assert!(start(&good).await.contains("64 hex digits"));
 

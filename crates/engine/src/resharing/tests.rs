@@ -226,6 +226,16 @@ fn the_dealers_first_shares_are_handed_on_like_any_others() {
     ));
 }
 
+/// Four founders, and the round in which a fifth joins them, disturbed.
+fn join_of_a_fifth(disturbance: &Disturbance) -> (Made, Made) {
+    let founded = found(&[1, 2, 3, 4]);
+    let players = [1, 2, 3, 4, 5];
+    let task = task(1, Some(&founded.conclusion), &players);
+    let dealers = [1, 2, 3, 4];
+    let made = perform(&task, &dealers, &founded.shares, &players, disturbance);
+    (founded, made.unwrap())
+}
+
 #[test]
 fn a_removed_members_share_is_useless_to_the_new_committee_and_to_its_enemies() {
     let founded = found(&[1, 2, 3, 4]);
@@ -252,21 +262,10 @@ fn a_removed_members_share_is_useless_to_the_new_committee_and_to_its_enemies() 
 
 #[test]
 fn a_member_that_is_down_is_named_as_revealed() {
-    let founded = found(&[1, 2, 3, 4]);
-    let players = [1, 2, 3, 4, 5];
-    let task = task(1, Some(&founded.conclusion), &players);
-    let disturbance = Disturbance {
+    let (founded, made) = join_of_a_fifth(&Disturbance {
         down: vec![4],
         ..Disturbance::default()
-    };
-    let made = perform(
-        &task,
-        &[1, 2, 3, 4],
-        &founded.shares,
-        &players,
-        &disturbance,
-    )
-    .unwrap();
+    });
     assert_eq!(made.conclusion.revealed, [peer(4)]);
     assert_eq!(made.conclusion.group_key, founded.conclusion.group_key);
 }
@@ -323,21 +322,10 @@ fn one_byzantine_dealer_of_four_changes_nothing_and_two_stop_the_round() {
 
 #[test]
 fn a_dealer_of_bad_shares_gets_no_acknowledgement_and_its_dealing_is_void() {
-    let founded = found(&[1, 2, 3, 4]);
-    let players = [1, 2, 3, 4, 5];
-    let task = task(1, Some(&founded.conclusion), &players);
-    let disturbance = Disturbance {
+    let (founded, made) = join_of_a_fifth(&Disturbance {
         bad_shares: vec![3],
         ..Disturbance::default()
-    };
-    let made = perform(
-        &task,
-        &[1, 2, 3, 4],
-        &founded.shares,
-        &players,
-        &disturbance,
-    )
-    .unwrap();
+    });
     assert_eq!(made.conclusion.group_key, founded.conclusion.group_key);
     assert!(made.conclusion.revealed.is_empty());
     assert!(certify(

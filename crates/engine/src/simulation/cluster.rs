@@ -11,7 +11,7 @@ use commonware_consensus::{
     simplex::types::{Finalization, Proposal},
     types::{Epoch, Round, View},
 };
-use commonware_cryptography::{Signer as _, ed25519::PublicKey};
+use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{
     Recipients,
     simulated::{self, Link, Network, Oracle, SplitForwarder, SplitOrigin, SplitTarget},
@@ -25,7 +25,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use wire::Digest;
 
 use super::{
-    CIRCLE, Disk, Failure, LinkQuality, Outcome, Plan,
+    DEALER_SEED, Disk, Failure, LinkQuality, Outcome, Plan, identity_seed,
     record::{Record, Recorder, fork},
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     certificate::Scheme,
     config::Setup,
     handle::{GOSSIP_BACKLOG, Shared},
-    keys::{development_dealer, public_key},
+    keys::{Dealing, development_dealer, public_key},
     stack::{self, Channels, Resident, Seat},
 };
 
@@ -97,24 +97,28 @@ pub(super) fn run(plan: &Plan, make_chain: MakeChain<'_>) -> Result<Outcome, Fai
     })
 }
 
-/// Every validator's configuration; the equivocator's second half is the last.
-fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
-    let seeds: Vec<[u8; 32]> = (0..plan.validators).map(|i| [i as u8 + 1; 32]).collect();
-    let keys: Vec<_> = seeds.iter().map(public_key).collect();
-    let dealing = development_dealer(&keys, [0x51; 32]).expect("a plan has some validators");
-    let validators: Vec<_> = keys
-        .iter()
-        .map(|&key| Validator {
-            key,
-            address: "127.0.0.1:1".into(),
-        })
+/// So many founders, and what their dealer dealt.
+pub(super) fn founders(validators: usize) -> (Vec<Validator>, Dealing) {
+    let keys: Vec<_> = (0..validators)
+        .map(|node| public_key(&identity_seed(node)))
         .collect();
-    let mut setups: Vec<_> = (0..plan.validators)
+    let dealing = development_dealer(&keys, DEALER_SEED).expect("a plan has some validators");
+    let committee = keys.into_iter().map(|key| Validator {
+        key,
+        address: "127.0.0.1:1".into(),
+    });
+    (committee.collect(), dealing)
+}
+
+/// Every node's configuration; the equivocator's second half is the last.
+fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
+    let (validators, dealing) = founders(plan.validators);
+    let mut setups: Vec<_> = (0..plan.nodes())
         .map(|index| {
             let mut config = EngineConfig::new(
-                CIRCLE,
-                seeds[index],
-                dealing.shares[index].to_vec(),
+                plan.circle,
+                identity_seed(index),
+                dealing.shares.get(index).map(|share| share.to_vec()),
                 dealing.polynomial.clone(),
                 validators.clone(),
                 ([127, 0, 0, 1], 1).into(),
@@ -157,14 +161,14 @@ fn forwarder(sides: Sides) -> impl SplitForwarder<PublicKey> {
 
 impl<'a> Conductor<'a> {
     async fn new(context: deterministic::Context, plan: &'a Plan, setups: Vec<Arc<Setup>>) -> Self {
-        let keys: Vec<_> = setups[..plan.validators]
+        let keys: Vec<_> = setups[..plan.nodes()]
             .iter()
-            .map(|setup| setup.signer.public_key())
+            .map(|setup| setup.own_key())
             .collect();
         let (network, oracle) = Network::new_with_peers(
             context.child("network"),
             simulated::Config {
-                max_size: stack::largest_payload(plan.validators as u32),
+                max_size: stack::largest_payload(),
                 max_peers_per_set: NZUsize!(128),
                 disconnect_on_block: true,
                 tracked_peer_sets: NZUsize!(2),
@@ -190,7 +194,7 @@ impl<'a> Conductor<'a> {
             SplitTarget::Secondary,
             SplitTarget::Both,
         ];
-        let sides = (0..plan.validators)
+        let sides = (0..plan.nodes())
             .filter(|index| Some(*index) != plan.equivocator)
             .map(|index| (keys[index].clone(), targets[rng.random_range(0..3)]))
             .collect();
@@ -209,7 +213,7 @@ impl<'a> Conductor<'a> {
     async fn perform(&mut self, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
         let start = self.context.current();
         self.set_links().await;
-        for member in 0..self.plan.validators {
+        for member in 0..self.plan.nodes() {
             self.up(member, make_chain).await;
         }
         for (at_ms, event) in self.timeline() {
@@ -281,7 +285,7 @@ impl<'a> Conductor<'a> {
 
     fn honest(&self) -> impl Iterator<Item = usize> + use<> {
         let equivocator = self.plan.equivocator;
-        (0..self.plan.validators).filter(move |index| Some(*index) != equivocator)
+        (0..self.plan.nodes()).filter(move |index| Some(*index) != equivocator)
     }
 
     fn heights(&self) -> BTreeMap<usize, u64> {
@@ -326,7 +330,7 @@ impl<'a> Conductor<'a> {
         }
         self.live(index, index, first, make_chain);
         if is_equivocator {
-            self.live(self.plan.validators, index, second, make_chain);
+            self.live(self.plan.nodes(), index, second, make_chain);
         }
     }
 
@@ -340,8 +344,16 @@ impl<'a> Conductor<'a> {
         S: commonware_p2p::Sender<PublicKey = PublicKey>,
         R: commonware_p2p::Receiver<PublicKey = PublicKey>,
     {
-        let channels: [(S, R); 6] = channels.try_into().ok().expect("there are six channels");
-        let [votes, certificates, resolver, backfill, blocks, gossip] = channels;
+        let channels: [(S, R); 7] = channels.try_into().ok().expect("there are seven channels");
+        let [
+            votes,
+            certificates,
+            resolver,
+            backfill,
+            blocks,
+            gossip,
+            dealings,
+        ] = channels;
         let channels = Channels {
             votes,
             certificates,
@@ -349,11 +361,14 @@ impl<'a> Conductor<'a> {
             backfill,
             blocks,
             gossip,
+            dealings,
         };
         let seat = Seat {
             channels,
             peers: self.oracle.manager(),
             blocker: self.oracle.control(self.keys[index].clone()),
+            // All nodes share one network, on which everybody is a peer.
+            track: Box::new(|_, _| {}),
         };
         let this = &mut self.members[member];
         let chain = make_chain(member, this.disk.clone());
@@ -361,7 +376,8 @@ impl<'a> Conductor<'a> {
         let (setup, partition) = (this.setup.clone(), this.partition.clone());
         let (outbox, outgoing) = mpsc::channel(GOSSIP_BACKLOG);
         let (own_inbox, mut own) = mpsc::channel::<Vec<u8>>(GOSSIP_BACKLOG);
-        let own_key = public_key_bytes(&setup);
+        let own_key = setup.own;
+        let spread = outbox.clone();
         let task = self
             .context
             .child("validator")
@@ -371,9 +387,10 @@ impl<'a> Conductor<'a> {
                 let resident = Resident {
                     chain,
                     shared,
+                    spread,
                     outbox: outgoing,
                 };
-                let mut stack = stack::start(context, &setup, &partition, seat, resident)
+                let mut stack = stack::start(context, setup, &partition, seat, resident)
                     .await
                     .expect("a simulated validator starts");
                 let inbox = stack.inbox.clone();
@@ -412,8 +429,8 @@ impl<'a> Conductor<'a> {
 
     /// Cuts (`change` 1) or mends (-1) the links between a side and the rest.
     async fn cut(&mut self, side: &[usize], change: i32) {
-        for a in 0..self.plan.validators {
-            for b in 0..self.plan.validators {
+        for a in 0..self.plan.nodes() {
+            for b in 0..self.plan.nodes() {
                 if side.contains(&a) && !side.contains(&b) {
                     let pair = (a.min(b), a.max(b));
                     let count = self.cuts.entry(pair).or_default();
@@ -490,7 +507,7 @@ impl<'a> Conductor<'a> {
             return 0;
         };
         let one = self.members[index].record.lock();
-        let other = self.members[self.plan.validators].record.lock();
+        let other = self.members[self.plan.nodes()].record.lock();
         let differs = |(parent, block): (&Digest, &Digest)| {
             other
                 .proposed
@@ -526,11 +543,7 @@ impl<'a> Conductor<'a> {
     }
 
     fn verifies(&self, certificate: &crate::Certificate, digest: Digest) -> bool {
-        let scheme = &self.members[0].setup.committee.scheme;
-        let verifier = Scheme::certificate_verifier(
-            &crate::certificate::namespace(CIRCLE),
-            *scheme.identity(),
-        );
+        let verifier = &self.members[0].setup.verifier;
         let round = Round::new(Epoch::new(certificate.epoch), View::new(certificate.view));
         let parent = View::new(certificate.parent_view);
         let proposal = Proposal::new(round, parent, engine_digest(digest));
@@ -541,10 +554,6 @@ impl<'a> Conductor<'a> {
             proposal,
             certificate: signature,
         };
-        finalization.verify(&mut TestRng::new(self.plan.seed), &verifier, &Sequential)
+        finalization.verify(&mut TestRng::new(self.plan.seed), verifier, &Sequential)
     }
-}
-
-fn public_key_bytes(setup: &Setup) -> crate::keys::PeerKey {
-    crate::keys::peer_key(&setup.signer.public_key())
 }

@@ -19,12 +19,28 @@ use std::{
 use commonware_utils::sync::Mutex;
 use wire::{CircleId, Digest};
 
-use crate::{Certificate, Chain};
+use crate::{Certificate, Chain, Office};
 
 pub use plan::{Crash, LinkQuality, Partition, Plan, Submission};
 
-/// The circle of all simulated validators.
+/// The circle of simulated validators whose chains have none of their own.
 pub const CIRCLE: CircleId = CircleId([0x51; 32]);
+
+/// From which the founding shares of every simulated circle are dealt.
+pub const DEALER_SEED: [u8; 32] = [7; 32];
+
+/// The identity of a simulated node.
+pub fn identity_seed(node: usize) -> [u8; 32] {
+    [node as u8 + 1; 32]
+}
+
+/// The office that so many simulated validators found, for a chain to tell.
+///
+/// Panics: for a number of validators that the engine does not take.
+pub fn founding(validators: usize) -> Arc<Office> {
+    let (committee, dealing) = cluster::founders(validators);
+    Office::founding(committee, dealing.polynomial)
+}
 
 /// Storage of one validator that survives its crashes.
 ///
@@ -125,9 +141,9 @@ pub enum Failure {
 
 /// Runs `plan` and judges the outcome.
 ///
-/// `make_chain` is called for every life of every validator, with the
-/// validator's number and its disk. The second half of an equivocator has the
-/// number `plan.validators`.
+/// `make_chain` is called for every life of every node, with the node's number
+/// and its disk. The second half of an equivocator has the number
+/// [`Plan::nodes`].
 ///
 /// Errors: [`Failure`], with the plan.
 pub fn simulate(

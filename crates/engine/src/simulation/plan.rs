@@ -4,6 +4,7 @@
 //! read as a schedule. [`Plan::random`] derives one from a seed.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use wire::CircleId;
 
 use crate::{Pacing, Timeouts};
 
@@ -65,8 +66,12 @@ pub struct Submission {
 pub struct Plan {
     /// Decides everything that the plan leaves open: scheduling, jitter, loss.
     pub seed: u64,
-    /// How many validators there are.
+    /// The circle, under whose name everything is signed.
+    pub circle: CircleId,
+    /// How many founding validators there are.
     pub validators: usize,
+    /// Nodes without a founding share; their numbers follow the validators'.
+    pub joiners: usize,
     /// How long the network is bad; crashes and partitions end by then.
     pub chaos_ms: u64,
     /// The links until then; after it they are [`LinkQuality::GOOD`].
@@ -91,11 +96,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Nodes of any kind; an equivocator's second half comes after them.
+    pub fn nodes(&self) -> usize {
+        self.validators + self.joiners
+    }
+
     /// Nothing goes wrong.
     pub fn calm(seed: u64, validators: usize) -> Self {
         Self {
             seed,
+            circle: super::CIRCLE,
             validators,
+            joiners: 0,
             chaos_ms: 0,
             links: LinkQuality::GOOD,
             crashes: Vec::new(),

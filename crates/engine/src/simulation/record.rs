@@ -6,13 +6,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
     sync::Arc,
 };
 
 use commonware_utils::sync::Mutex;
 use wire::{Block, Digest, Height};
 
-use crate::{Certificate, Chain, keys::PeerKey};
+use crate::{Certificate, Chain, Office, keys::PeerKey};
 
 /// What one validator did over all its lives.
 #[derive(Default)]
@@ -85,6 +86,22 @@ impl Chain for Recorder {
 
     fn durable_height(&self) -> Height {
         self.chain.durable_height()
+    }
+
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.chain.epoch_length()
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.chain.office()
+    }
+
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        self.chain.deal(round, dealing)
+    }
+
+    fn share_replaced(&mut self) {
+        self.chain.share_replaced();
     }
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {

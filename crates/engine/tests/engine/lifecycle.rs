@@ -2,12 +2,15 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    num::NonZeroU64,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use engine::{
-    Certificate, Chain, EngineConfig, EngineError, EngineHandle, MAX_GOSSIP_BYTES, Validator,
+    Certificate, Chain, EngineConfig, EngineError, EngineHandle, MAX_GOSSIP_BYTES, Office,
+    Validator,
     keys::{PeerKey, development_dealer, public_key},
 };
 use wire::{Block, CircleId, Height};
@@ -31,7 +34,16 @@ impl Log for NoLog {
 }
 
 fn list() -> Box<dyn Chain> {
-    Box::new(ListChain::new(CIRCLE, Box::new(NoLog), Pool::default()))
+    let key = public_key(&SEED);
+    let dealing = development_dealer(&[key], [2; 32]).unwrap();
+    let address = String::new();
+    let office = Office::founding(vec![Validator { key, address }], dealing.polynomial);
+    Box::new(ListChain::new(
+        CIRCLE,
+        office,
+        Box::new(NoLog),
+        Pool::default(),
+    ))
 }
 
 fn free_address() -> SocketAddr {
@@ -47,7 +59,7 @@ fn start(listen: SocketAddr, directory: &Path, chain: Box<dyn Chain>) -> EngineH
     let config = EngineConfig::new(
         CIRCLE,
         SEED,
-        dealing.shares[0].to_vec(),
+        Some(dealing.shares[0].to_vec()),
         dealing.polynomial,
         vec![Validator {
             key,
@@ -78,7 +90,8 @@ fn circle_of_one_runs_stops_and_goes_on_where_it_was() {
         });
         assert!(handle.is_running());
         let status = handle.status();
-        assert_eq!((status.epoch, status.validators), (0, 1));
+        assert!(status.in_office);
+        assert_eq!(status.validators, 1);
         assert!(status.connected.is_empty());
         assert!(handle.metrics().contains("finalized_height"));
         handle.shutdown();
@@ -126,6 +139,22 @@ impl Chain for Bomb {
 
     fn durable_height(&self) -> Height {
         self.0.durable_height()
+    }
+
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.0.epoch_length()
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.0.office()
+    }
+
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        self.0.deal(round, dealing)
+    }
+
+    fn share_replaced(&mut self) {
+        self.0.share_replaced();
     }
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {

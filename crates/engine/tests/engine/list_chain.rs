@@ -6,10 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU64,
     sync::{Arc, Mutex},
 };
 
-use engine::{Certificate, Chain, keys::PeerKey};
+use engine::{Certificate, Chain, Office, keys::PeerKey};
 use wire::{Block, CircleId, Digest, Header, Height};
 
 /// Where finalized blocks are kept.
@@ -46,21 +47,29 @@ pub struct ListChain {
     root: Digest,
     listed: BTreeSet<Vec<u8>>,
     unfinalized: HashMap<Digest, Entry>,
+    office: Arc<Office>,
+    epoch_length: NonZeroU64,
     /// Told of every certificate: (height, certificate).
     pub certificates: Arc<Mutex<BTreeMap<u64, Certificate>>>,
 }
+
+/// Heights of an epoch: few, so that all tests turn over epochs.
+pub const EPOCH_LENGTH: u64 = 8;
 
 /// Commands per block: enough for the tests' loads.
 const MAX_COMMANDS: usize = 1_000;
 
 impl ListChain {
-    pub fn new(circle: CircleId, mut log: Box<dyn Log>, pool: Pool) -> Self {
+    /// The committee of `office` stays in office for ever.
+    pub fn new(circle: CircleId, office: Arc<Office>, mut log: Box<dyn Log>, pool: Pool) -> Self {
         let mut chain = Self {
             circle,
             tip: genesis(circle).header,
             root: Digest::default(),
             listed: BTreeSet::new(),
             unfinalized: HashMap::new(),
+            office,
+            epoch_length: NonZeroU64::new(EPOCH_LENGTH).unwrap(),
             certificates: Arc::default(),
             pool,
             log: Box::new(Empty),
@@ -87,6 +96,12 @@ impl ListChain {
             self.pool.0.lock().unwrap().remove(command);
         }
         self.tip = block.header;
+        let epoch = self.tip.height.plus(1).0 / self.epoch_length;
+        if epoch != self.office.epoch {
+            let mut office = Office::clone(&self.office);
+            office.epoch = epoch;
+            self.office = Arc::new(office);
+        }
         let digest = block.header.digest();
         let mut alive = BTreeSet::from([digest]);
         // Entries whose parents are gone are forks that lost.
@@ -162,6 +177,22 @@ impl Chain for ListChain {
 
     fn durable_height(&self) -> Height {
         self.tip.height
+    }
+
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.epoch_length
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.office.clone()
+    }
+
+    fn deal(&mut self, round: u64, _: Vec<u8>) -> Option<Vec<u8>> {
+        panic!("there is no resharing {round}");
+    }
+
+    fn share_replaced(&mut self) {
+        panic!("the founding shares stay in office");
     }
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {

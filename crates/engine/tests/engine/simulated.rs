@@ -4,16 +4,16 @@
 //! Seeds run in batches, one test each, so that they spread over cores. To
 //! repeat one: `SIMULATION_SEED=17 cargo test -p engine one_seed -- --ignored`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
 
 use engine::{
-    Certificate, Chain,
+    Certificate, Chain, Office,
     keys::PeerKey,
-    simulation::{CIRCLE, Crash, Disk, Failure, Outcome, Plan, simulate},
+    simulation::{CIRCLE, Crash, Disk, Failure, Outcome, Plan, founding, simulate},
 };
 use wire::{Block, Height};
 
-use crate::list_chain::{ListChain, Log, Pool};
+use crate::list_chain::{EPOCH_LENGTH, ListChain, Log, Pool};
 
 /// Finalized blocks on a simulated disk, by height.
 struct DiskLog(Disk);
@@ -33,13 +33,19 @@ impl Log for DiskLog {
     }
 }
 
+/// The list of one simulated validator, one of `validators`.
+fn list_chain(validators: usize, disk: Disk) -> ListChain {
+    let log = Box::new(DiskLog(disk));
+    ListChain::new(CIRCLE, founding(validators), log, Pool::default())
+}
+
 /// Runs a plan with list chains; also what all of them listed, from the first
 /// validator's disk.
 fn run(plan: &Plan) -> (Outcome, BTreeSet<Vec<u8>>) {
     let mut disks = std::collections::BTreeMap::new();
     let outcome = simulate(plan, |index, disk| {
         disks.insert(index, disk.clone());
-        let chain = ListChain::new(CIRCLE, Box::new(DiskLog(disk)), Pool::default());
+        let chain = list_chain(plan.validators, disk);
         Box::new(chain)
     });
     let outcome = outcome.unwrap_or_else(|failure| panic!("seed {}: {failure}", plan.seed));
@@ -72,6 +78,12 @@ fn calm_network_finalizes_everything_that_is_submitted() {
     let submitted: BTreeSet<_> = plan.submissions.iter().map(|s| s.message.clone()).collect();
     assert_eq!(listed, submitted);
     assert!(lowest(&outcome) >= outcome.height_after_chaos + plan.heights_after);
+    // Epochs turned over, and each one's committee certified its blocks.
+    let epochs: BTreeSet<_> = outcome.certificates.values().map(|c| c.epoch).collect();
+    assert_eq!(epochs, (0..=lowest(&outcome) / EPOCH_LENGTH).collect());
+    for (height, certificate) in &outcome.certificates {
+        assert_eq!(certificate.epoch, height / EPOCH_LENGTH);
+    }
     // Nothing failed, so nearly every block has a certificate of its own.
     assert!(outcome.certificates.len() as u64 >= lowest(&outcome) * 9 / 10);
 }
@@ -133,11 +145,7 @@ fn chain_that_lost_its_store_is_replayed_from_the_archive() {
         // Every life of validator 1 starts with an empty store.
         let disk = if index == 1 { Disk::default() } else { disk };
         lives += u32::from(index == 1);
-        Box::new(ListChain::new(
-            CIRCLE,
-            Box::new(DiskLog(disk)),
-            Pool::default(),
-        ))
+        Box::new(list_chain(4, disk))
     });
     // The recorder demands height 1 next, and the list's roots must link.
     outcome.unwrap();
@@ -170,6 +178,22 @@ impl Chain for Faulty {
             Fault::Forgets if self.chain.durable_height() > Height(5) => Height(3),
             _ => self.chain.durable_height(),
         }
+    }
+
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.chain.epoch_length()
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.chain.office()
+    }
+
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        self.chain.deal(round, dealing)
+    }
+
+    fn share_replaced(&mut self) {
+        self.chain.share_replaced();
     }
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
@@ -205,7 +229,7 @@ fn run_with_fault(fault: Fault) -> Failure {
         ..Plan::calm(11, 4)
     };
     let outcome = simulate(&plan, |_, disk| {
-        let chain = ListChain::new(CIRCLE, Box::new(DiskLog(disk)), Pool::default());
+        let chain = list_chain(plan.validators, disk);
         Box::new(Faulty { chain, fault })
     });
     outcome.expect_err("the fault is found")

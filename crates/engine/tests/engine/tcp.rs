@@ -19,7 +19,7 @@ use std::{
 };
 
 use engine::{
-    Certificate, EngineConfig, Validator,
+    Certificate, EngineConfig, Office, Validator,
     certificate::DOMAIN_SEPARATION_TAG,
     keys::{development_dealer, public_key},
 };
@@ -111,7 +111,7 @@ fn validator_process() {
     let keys: Vec<_> = (0..VALIDATORS).map(|i| public_key(&seed(i))).collect();
     let dealing = development_dealer(&keys, [0xDE; 32]).unwrap();
     let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-    let validators = keys
+    let validators: Vec<_> = keys
         .iter()
         .zip(&ports)
         .map(|(&key, &port)| Validator {
@@ -122,15 +122,16 @@ fn validator_process() {
     let config = EngineConfig::new(
         CIRCLE,
         seed(index),
-        dealing.shares[index].to_vec(),
-        dealing.polynomial,
+        Some(dealing.shares[index].to_vec()),
+        dealing.polynomial.clone(),
         validators,
         address(ports[index]),
         directory.join("engine"),
     );
     let pool = Pool::default();
     let log = FileLog::open(&directory.join("blocks"));
-    let chain = ListChain::new(CIRCLE, Box::new(log), pool.clone());
+    let office = Office::founding(config.validators.clone(), dealing.polynomial);
+    let chain = ListChain::new(CIRCLE, office, Box::new(log), pool.clone());
     let handle = engine::run(config, Box::new(chain)).unwrap();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();

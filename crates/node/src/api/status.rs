@@ -3,9 +3,10 @@
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::{CircleId, CircleKind, Height, PublicKey};
+use wire::{CircleId, CircleKind, Height, PublicKey, record::ResharingOutcome};
 
 use super::{Api, error::ApiError};
+use crate::chain;
 
 /// Blocks by which a node may lag behind its circle and still be healthy: at
 /// the least time between blocks, two seconds.
@@ -40,8 +41,19 @@ pub(crate) struct Status {
     view: u64,
     /// The engine's epoch.
     epoch: u64,
-    /// How many validators there are.
+    /// How many validators are in office.
     validators: usize,
+    /// Whether this node votes: it is in office and has its share.
+    in_office: bool,
+    /// The resharing under way, if there is one.
+    resharing: Option<ResharingStatus>,
+    /// How the last resharing ended: `adopted`, `too_few_dealings`,
+    /// `shares_revealed`.
+    #[schema(value_type = Option<String>)]
+    last_resharing: Option<ResharingOutcome>,
+    /// Validators that did not answer a resharing and are left out for a while.
+    #[schema(value_type = Vec<String>)]
+    resting: Vec<PublicKey>,
     /// Other validators that were heard from within the last seconds.
     #[schema(value_type = Vec<String>)]
     connected: Vec<PublicKey>,
@@ -55,11 +67,35 @@ pub(crate) struct Status {
     why: Vec<String>,
 }
 
+/// A resharing under way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ResharingStatus {
+    /// Its number.
+    round: u64,
+    /// How many validators are to hold shares.
+    target: usize,
+    /// How many dealings are on the ledger.
+    dealt: usize,
+    /// Whether this node deals or is dealt to.
+    takes_part: bool,
+}
+
+/// A resharing's end as a figure: 0 before the first.
+fn outcome_figure(outcome: Option<ResharingOutcome>) -> u64 {
+    match outcome {
+        None => 0,
+        Some(ResharingOutcome::Adopted) => 1,
+        Some(ResharingOutcome::TooFewDealings) => 2,
+        Some(ResharingOutcome::SharesRevealed) => 3,
+    }
+}
+
 impl Api {
     pub(super) fn status(&self) -> Status {
         let snapshot = self.tip.snapshot();
         let engine = self.engine.status();
         let header = snapshot.header();
+        let office = chain::epoch(&*snapshot);
         let tip_height = engine.tip_height.max(engine.peer_height).max(header.height);
         let lag_blocks = tip_height.since(header.height);
         let now_ms = now_ms();
@@ -74,6 +110,9 @@ impl Api {
                 "{connected} other validators are connected; {} are needed",
                 quorum - 1
             ));
+        }
+        if engine.share_missing {
+            why.push("the node is in office and has no share: it cannot vote".to_owned());
         }
         if lag_blocks > MAX_LAG_BLOCKS {
             why.push(format!("the node is {lag_blocks} blocks behind"));
@@ -93,6 +132,15 @@ impl Api {
             view: engine.view,
             epoch: engine.epoch,
             validators: engine.validators,
+            in_office: engine.in_office,
+            resharing: engine.handover.map(|handover| ResharingStatus {
+                round: handover.round,
+                target: handover.target,
+                dealt: handover.dealt,
+                takes_part: handover.takes_part,
+            }),
+            last_resharing: office.last_outcome,
+            resting: office.resting.iter().map(|(key, _)| *key).collect(),
             connected: engine
                 .connected
                 .into_iter()
@@ -151,7 +199,15 @@ pub(crate) async fn metrics(State(api): State<Api>) -> String {
         ("tip_height", status.tip_height.0),
         ("block_time_ms", status.time_ms),
         ("view", status.view),
+        ("epoch", status.epoch),
         ("validators", status.validators as u64),
+        ("in_office", u64::from(status.in_office)),
+        (
+            "resharing_round",
+            status.resharing.as_ref().map_or(0, |round| round.round),
+        ),
+        ("last_resharing", outcome_figure(status.last_resharing)),
+        ("resting_validators", status.resting.len() as u64),
         ("connected", status.connected.len() as u64),
         ("mempool_transactions", status.mempool as u64),
         ("healthy", u64::from(status.healthy)),

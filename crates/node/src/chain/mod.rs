@@ -16,14 +16,17 @@
 //! transactions per second on an ordinary disk.
 
 mod block;
+mod ceremony;
+mod duty;
+mod office;
 mod pending;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
-use engine::keys::PeerKey;
+use engine::{Office, keys::PeerKey};
 use ledger::Changes;
 use proof::Certificate;
 use wire::{
@@ -31,12 +34,14 @@ use wire::{
     Receipt,
 };
 
+pub use duty::Duty;
 pub use view::View;
 
 pub(crate) use block::LENGTH_BYTES;
+pub(crate) use office::epoch;
 
 use crate::{
-    mempool::{Admission, Mempool},
+    mempool::{Admission, Mempool, encode_message},
     store::{Commit, Persist, Snapshot, Store, StoreError, TreeUpdate, tree},
     tip::Tip,
 };
@@ -98,6 +103,12 @@ pub struct NodeChain {
     /// The store as of the finalized tip.
     state: Arc<Snapshot>,
     durable: Header,
+    ceremony: ceremony::Resharing,
+    /// Who validates, by `state`.
+    office: Arc<Office>,
+    epoch_length: NonZeroU64,
+    /// None of a chain that does not validate.
+    duty: Option<Duty>,
 }
 
 impl NodeChain {
@@ -123,6 +134,12 @@ impl NodeChain {
                 transactions: Vec::new(),
             },
             durable: *state.header(),
+            ceremony: ceremony::Resharing::default(),
+            office: office::read(&*state),
+            // The genesis' check refuses 0, and no vote changes it.
+            epoch_length: NonZeroU64::new(genesis.parameters.epoch_length)
+                .unwrap_or(NonZeroU64::MAX),
+            duty: None,
             pending: Pending::default(),
             store,
             tip,
@@ -130,6 +147,12 @@ impl NodeChain {
             admission,
             state,
         })
+    }
+
+    /// Lets the chain do a validator's duty.
+    pub fn with_duty(mut self, duty: Duty) -> Self {
+        self.duty = Some(duty);
+        self
     }
 
     /// The state after `parent`, if it is the finalized tip or was executed.
@@ -154,7 +177,7 @@ impl NodeChain {
             time_ms,
             parent: parent.digest(),
         };
-        let applied = ledger::apply(view, &context, transactions);
+        let applied = ledger::apply_with(view, &context, transactions, &self.ceremony);
         let tree = tree::update(view, height, &applied.changes)
             .expect("the store holds the tree of the finalized tip");
         (applied, tree)
@@ -270,7 +293,11 @@ impl NodeChain {
         if persist == Persist::Now {
             self.durable = block.header;
         }
-        self.publish()
+        self.publish()?;
+        if office::is_touched(&block.changes) {
+            self.office = office::read(&*self.state);
+        }
+        Ok(())
     }
 
     fn publish(&mut self) -> Result<(), StoreError> {
@@ -335,6 +362,30 @@ impl engine::Chain for NodeChain {
 
     fn durable_height(&self) -> Height {
         self.durable.height
+    }
+
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.epoch_length
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.office.clone()
+    }
+
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        let duty = self.duty.as_mut()?;
+        let end = self.office.epoch.saturating_add(1);
+        let last = end.saturating_mul(self.epoch_length.get()) - 1;
+        let encoded = duty.deal(self.circle, &*self.state, Height(last), round, dealing);
+        let message = encode_message(&[encoded]);
+        self.admission.gossip(message.clone());
+        Some(message)
+    }
+
+    fn share_replaced(&mut self) {
+        if let Some(duty) = &mut self.duty {
+            duty.forget_share();
+        }
     }
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {

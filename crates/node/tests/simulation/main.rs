@@ -2,24 +2,32 @@
 //! lose what was not synced, partitions, lossy links and a validator that
 //! equivocates. What comes out is judged from the stores that are left.
 //!
+//! In some runs members change who validates meanwhile ([`politics`]).
+//!
 //! Each seed is one schedule; a failure prints its seed, which repeats it.
+
+mod politics;
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     sync::{Arc, Mutex},
 };
 
 use engine::{
-    Certificate, Chain,
+    Certificate, Chain, Office,
     keys::PeerKey,
-    simulation::{Outcome, Plan, Submission, simulate},
+    simulation::{
+        Crash, LinkQuality, Outcome, Partition, Plan, Submission, identity_seed, simulate,
+    },
 };
 use node::{
     mempool::encode_message,
     sample::{Circle, Parts, USERS},
     store::{MemoryDisk, Snapshot},
 };
-use wire::{Amount, Block, Height, Receipt, TransactionId, TransactionResult};
+use politics::Wish;
+use wire::{Amount, Block, Height, Receipt, TransactionId, TransactionResult, record::Epoch};
 
 /// Schedules of everything at once.
 const SEEDS: u64 = 100;
@@ -37,6 +45,8 @@ struct Life {
     validator: usize,
     seed: u64,
     acknowledged: Acknowledged,
+    circle: Arc<Circle>,
+    wishes: Arc<Vec<Wish>>,
 }
 
 impl Drop for Life {
@@ -61,6 +71,22 @@ impl Chain for Life {
         self.parts.chain.durable_height()
     }
 
+    fn epoch_length(&self) -> NonZeroU64 {
+        self.parts.chain.epoch_length()
+    }
+
+    fn office(&self) -> Arc<Office> {
+        self.parts.chain.office()
+    }
+
+    fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        self.parts.chain.deal(round, dealing)
+    }
+
+    fn share_replaced(&mut self) {
+        self.parts.chain.share_replaced();
+    }
+
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
         self.parts.chain.propose(parent, now_ms)
     }
@@ -77,6 +103,8 @@ impl Chain for Life {
         for receipt in receipts {
             acknowledged.insert((self.validator, receipt.transaction), receipt);
         }
+        drop(acknowledged);
+        politics::act(&self.circle, &self.parts, self.validator, &self.wishes);
     }
 
     fn certified(&mut self, height: Height, certificate: Certificate) {
@@ -120,19 +148,32 @@ fn brief(failure: &impl std::fmt::Display) -> String {
 struct Run {
     outcome: Outcome,
     applied: usize,
+    /// The epoch of the next block in the first validator's store.
+    epoch: Epoch,
 }
 
 /// Runs a plan with real chains and judges what is left.
-fn run(circle: &Circle, mut plan: Plan) -> Run {
-    plan.submissions = submissions(circle, &plan);
-    let disks: Vec<MemoryDisk> = (0..=plan.validators)
-        .map(|_| MemoryDisk::default())
-        .collect();
+fn run(circle: &Arc<Circle>, plan: Plan) -> Run {
+    run_with(circle, plan, Vec::new())
+}
+
+/// The same, while members want changes.
+fn run_with(circle: &Arc<Circle>, mut plan: Plan, wishes: Vec<Wish>) -> Run {
+    let wishes = Arc::new(wishes);
+    plan.circle = circle.genesis.circle();
+    plan.submissions.extend(submissions(circle, &plan));
+    let disks: Vec<MemoryDisk> = (0..=plan.nodes()).map(|_| MemoryDisk::default()).collect();
     let acknowledged = Acknowledged::default();
     let outcome = simulate(&plan, |validator, _| {
         let disk = disks[validator].clone();
+        let identity = match plan.equivocator {
+            Some(equivocator) if validator == plan.nodes() => equivocator,
+            _ => validator,
+        };
         Box::new(Life {
-            parts: Parts::open(&circle.genesis, &disk).unwrap(),
+            parts: Parts::open_for(&circle.genesis, &disk, identity_seed(identity)).unwrap(),
+            circle: circle.clone(),
+            wishes: wishes.clone(),
             disk,
             validator,
             seed: plan.seed,
@@ -142,7 +183,13 @@ fn run(circle: &Circle, mut plan: Plan) -> Run {
     .unwrap_or_else(|failure| panic!("seed {}: {}", plan.seed, brief(&failure)));
     let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     let applied = judge(circle, &plan, &outcome, &disks, &acknowledged);
-    Run { outcome, applied }
+    let honest = *outcome.finalized.keys().next().unwrap();
+    let store = Parts::inspect(&disks[honest]).unwrap();
+    Run {
+        epoch: politics::epoch(&store.snapshot().unwrap().unwrap()),
+        outcome,
+        applied,
+    }
 }
 
 fn judge(
@@ -188,8 +235,9 @@ fn judge_receipts(
         }
         let stored = snapshot.receipt(id).unwrap();
         assert_eq!(stored.as_ref(), Some(receipt), "seed {seed}");
+        // A validator's dealing is free, once it is due.
         assert!(
-            receipt.fee > Amount::ZERO,
+            receipt.fee > Amount::ZERO || receipt.result == TransactionResult::Applied,
             "nothing is carried for nothing; seed {seed}"
         );
         applied += usize::from(receipt.result == TransactionResult::Applied);
@@ -198,7 +246,7 @@ fn judge_receipts(
 }
 
 fn run_shard(shard: u64) {
-    let circles = BTreeMap::from([(4, Circle::new(4)), (7, Circle::new(7))]);
+    let circles = BTreeMap::from([4, 7].map(|size| (size, Arc::new(Circle::new(size as u8)))));
     let mut applied = 0;
     for seed in (0..SEEDS).filter(|seed| seed % SHARDS == shard) {
         println!("seed {seed}");
@@ -235,7 +283,7 @@ shards!(
 #[test]
 fn a_calm_circle_applies_everything_that_is_sent() {
     for validators in [4, 7] {
-        let circle = Circle::new(validators);
+        let circle = Arc::new(Circle::new(validators));
         let mut plan = Plan::calm(11, usize::from(validators));
         plan.heights_after = 60;
         let run = run(&circle, plan);
@@ -249,11 +297,148 @@ fn a_calm_circle_applies_everything_that_is_sent() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let circle = Circle::new(4);
+    let circle = Arc::new(Circle::new(4));
     let plan = (0..).map(Plan::random).find(|plan| plan.validators == 4);
     let plan = plan.unwrap();
     let first = run(&circle, plan.clone());
     let second = run(&circle, plan);
     assert_eq!(first.outcome, second.outcome);
     assert_eq!(first.applied, second.applied);
+}
+
+/// Blocks of an epoch where members change: some seconds.
+const SHORT_EPOCH: u64 = 20;
+
+/// Nodes of such a run: four founders, one that joins, and one that takes a
+/// founder's seat.
+const JOINER: usize = 4;
+const SUCCESSOR: usize = 5;
+
+/// A fifth validator joins, then a founder leaves, then another hands its seat
+/// to a new node.
+fn wishes(circle: &Circle) -> Vec<Wish> {
+    let id = circle.genesis.circle();
+    let leaver = politics::key(3).public().account();
+    let from = |epoch: u64| Height(epoch * SHORT_EPOCH + 1);
+    vec![
+        Wish {
+            from: from(0),
+            change: politics::join(id, JOINER),
+        },
+        Wish {
+            from: from(2),
+            change: wire::Change::RemoveMember(leaver),
+        },
+        Wish {
+            from: from(4),
+            change: politics::replace(id, 2, SUCCESSOR),
+        },
+    ]
+}
+
+fn committee(nodes: &[usize]) -> Vec<wire::PublicKey> {
+    let mut keys: Vec<_> = nodes
+        .iter()
+        .map(|node| politics::key(*node).public())
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn in_office(epoch: &Epoch) -> Vec<wire::PublicKey> {
+    epoch.committee.iter().map(|seat| seat.key).collect()
+}
+
+/// Members change in a run that lasts for at least so many epochs.
+fn change_plan(seed: u64, epochs: u64) -> Plan {
+    Plan {
+        joiners: 2,
+        heights_after: epochs * SHORT_EPOCH,
+        patience_ms: 240_000,
+        pacing: engine::Pacing {
+            min_block_interval_ms: 80,
+            idle_block_interval_ms: 200,
+        },
+        ..Plan::calm(seed, 4)
+    }
+}
+
+#[test]
+fn a_fifth_joins_one_leaves_and_a_key_is_replaced_under_load() {
+    let circle = Arc::new(Circle::with_epochs(4, SHORT_EPOCH));
+    let plan = Plan {
+        chaos_ms: 20_000,
+        ..change_plan(1, 3)
+    };
+    let run = run_with(&circle, plan, wishes(&circle));
+    assert_eq!(in_office(&run.epoch), committee(&[0, 1, JOINER, SUCCESSOR]));
+    assert!(run.applied >= 60, "{} transactions", run.applied);
+    // Every certificate was verified under the one key of the circle.
+    let signed: std::collections::BTreeSet<u64> =
+        run.outcome.certificates.values().map(|c| c.epoch).collect();
+    assert!(signed.len() as u64 >= run.epoch.number, "{signed:?}");
+}
+
+/// Crashes and a partition while members change, at times that the seed draws.
+fn chaotic_plan(seed: u64) -> Plan {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut draw = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let chaos_ms = 22_000;
+    let crashes = (0..6)
+        .map(|node| Crash {
+            at_ms: 500 + draw(chaos_ms - 4_000),
+            validator: node,
+            down_ms: 200 + draw(3_000),
+        })
+        .filter(|crash| Some(crash.validator) != (seed % 4 == 3).then_some(1))
+        .collect();
+    Plan {
+        chaos_ms,
+        links: LinkQuality {
+            latency_ms: 5 + draw(30),
+            jitter_ms: draw(10),
+            loss_percent: [0, 0, 2, 5][draw(4) as usize],
+        },
+        crashes,
+        partitions: vec![Partition {
+            at_ms: draw(chaos_ms - 4_000),
+            for_ms: 500 + draw(3_000),
+            side: vec![draw(6) as usize, draw(6) as usize],
+        }],
+        equivocator: (seed % 4 == 3).then_some(1),
+        ..change_plan(seed, 3)
+    }
+}
+
+fn change_under_chaos(seeds: std::ops::Range<u64>) {
+    let circle = Arc::new(Circle::with_epochs(4, SHORT_EPOCH));
+    let mut adopted = 0;
+    for seed in seeds {
+        let run = run_with(&circle, chaotic_plan(seed), wishes(&circle));
+        println!(
+            "seed {seed}: epoch {}, {} validators, sharing of epoch {}, last {:?}, {} resting",
+            run.epoch.number,
+            run.epoch.committee.len(),
+            run.epoch.sharing_since,
+            run.epoch.last_outcome,
+            run.epoch.resting.len(),
+        );
+        adopted += u64::from(run.epoch.reshared_from.is_some());
+    }
+    assert!(adopted > 0, "some change came through");
+}
+
+#[test]
+fn members_change_under_chaos_0() {
+    change_under_chaos(0..6);
+}
+
+#[test]
+fn members_change_under_chaos_1() {
+    change_under_chaos(6..12);
 }
