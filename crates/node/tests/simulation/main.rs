@@ -442,3 +442,13 @@ fn members_change_under_chaos_0() {
 fn members_change_under_chaos_1() {
     change_under_chaos(6..12);
 }
+
+#[test]
+#[ignore = "repeats the seed in SIMULATION_SEED, named by a failure, and logs"]
+fn one_seed_of_change() {
+    let filter = tracing_subscriber::EnvFilter::new("warn,engine=info,node=info");
+    tracing_subscriber::fmt().with_env_filter(filter).init();
+    let seed = std::env::var("SIMULATION_SEED").expect("a seed is given");
+    let seed: u64 = seed.parse().unwrap();
+    change_under_chaos(seed..seed + 1);
+}
