@@ -215,6 +215,17 @@ pub(crate) fn records() -> Vec<Vec<u8>> {
         record::encode(&record::CircleRecord {
             genesis: founding(),
         }),
+        record::encode(&record::KeyRound {
+            round: 1,
+            previous: vec![1; 40],
+            invited: vec![key().public(); 3],
+            least: 2,
+            phase: wire::KeyPhase::Deal,
+            awaited: 3,
+            window: 10,
+            ends_at: Height(20),
+            outcome: None,
+        }),
     ]
 }
 
@@ -233,6 +244,13 @@ pub(crate) fn record(bytes: &[u8]) {
     let _ = record::decode::<record::Released>(bytes);
     let _ = record::decode::<record::AddressOwners>(bytes);
     let _ = record::decode::<record::Notarisation>(bytes);
+    let _ = record::decode::<record::Keykeeper>(bytes);
+    let _ = record::decode::<record::KeyCommittee>(bytes);
+    let _ = record::decode::<record::KeyRound>(bytes);
+    let _ = record::decode::<record::KeyMessage>(bytes);
+    let _ = record::decode::<record::Label>(bytes);
+    let _ = record::decode::<record::KeyRequest>(bytes);
+    let _ = record::decode::<record::KeyAnswer>(bytes);
 }
 
 pub(crate) fn names() -> Vec<Vec<u8>> {

@@ -16,7 +16,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("software", &["wire", "attest"]),
     ("handshake", &["wire"]),
     ("threshold", &["wire"]),
-    ("ledger", &["wire", "proof", "attest"]),
+    ("ledger", &["wire", "proof", "attest", "threshold"]),
     ("engine", &["wire"]),
     ("node", &["wire", "proof", "attest", "ledger", "engine"]),
     ("client", &["wire", "proof", "attest", "handshake"]),

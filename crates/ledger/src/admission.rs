@@ -9,7 +9,7 @@ use wire::{
     state_key,
 };
 
-use crate::{members, overlay::Overlay, state::StateRead};
+use crate::{keys, members, overlay::Overlay, state::StateRead};
 
 /// How many sequences ahead of the account's own a mempool takes: as many
 /// transactions as one sender may have in flight.
@@ -53,7 +53,7 @@ fn check(
     if ahead.is_none_or(|ahead| ahead > window) {
         return Err(Reject::SequenceMismatch);
     }
-    if members::is_duty(state, transaction) {
+    if members::is_duty(state, transaction) || keys::is_duty(state, transaction) {
         return Ok(Amount::ZERO);
     }
     let fee = fee(&rules.parameters, checked.encoded_bytes());

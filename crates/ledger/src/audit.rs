@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::BorshDeserialize;
 use wire::{
-    AccountId, Amount, ContractId, Digest, DomainName, OfferId, ProposalId, RequestId, Resources,
+    AccountId, Amount, ContractId, Digest, DomainName, KeyRequestId, OfferId, ProposalId,
+    RequestId, Resources,
     record::{
-        self, Account, Bid, CircleRecord, Commitment, Contract, ContractStatus, Epoch, Lock,
-        Member, Name, Offer, Pool, Proposal, Recovery, Request, RequestStatus, Rules, Search,
+        self, Account, Bid, CircleRecord, Commitment, Contract, ContractStatus, Epoch, KeyRequest,
+        Lock, Member, Name, Offer, Pool, Proposal, Recovery, Request, RequestStatus, Rules, Search,
     },
     state_key,
 };
@@ -117,6 +118,7 @@ struct Auditor {
     searches: BTreeMap<RequestId, Search>,
     members: BTreeMap<AccountId, Member>,
     proposals: BTreeMap<ProposalId, Proposal>,
+    key_requests: BTreeMap<KeyRequestId, KeyRequest>,
     epoch: Epoch,
     dealers: BTreeSet<Vec<u8>>,
     /// The index entries that the log of certificates and the orders call for.
@@ -244,7 +246,13 @@ macro_rules! from_32 {
 }
 
 from_32!(
-    AccountId, ContractId, Digest, OfferId, ProposalId, RequestId
+    AccountId,
+    ContractId,
+    Digest,
+    KeyRequestId,
+    OfferId,
+    ProposalId,
+    RequestId
 );
 
 fn contradiction(what: &'static str, id: impl ToString, reason: &'static str) -> AuditError {
@@ -286,6 +294,7 @@ impl Auditor {
             searches: by_id(state, state_key::UNMATCHED)?,
             members: by_id(state, state_key::MEMBERS)?,
             proposals: by_id(state, state_key::PROPOSALS)?,
+            key_requests: by_id(state, state_key::KEY_REQUESTS)?,
             epoch: one(state, state_key::epoch())?,
             dealers: read_all(state, state_key::DEALINGS)
                 .into_iter()
@@ -509,6 +518,9 @@ impl Auditor {
         }
         for (id, proposal) in &self.proposals {
             wanted.insert(state_key::proposal_due(proposal.until, *id));
+        }
+        for (id, request) in &self.key_requests {
+            wanted.insert(state_key::key_request_due(request.until, *id));
         }
         for (id, contract) in &self.contracts {
             if !matches!(contract.status, ContractStatus::Ended(_)) {

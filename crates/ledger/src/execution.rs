@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, certificates, enclaves, locks, market, members,
+    accounts, admission, certificates, enclaves, keys, locks, market, members,
     members::{Ceremony, NoCeremony},
     name_servers, names, notary,
     overlay::Overlay,
@@ -242,6 +242,12 @@ impl<'a> Execution<'a> {
             Action::SetZone(action) => zones::set(self, sender, action),
             Action::RegisterNameServer(action) => name_servers::register(self, sender, action),
             Action::CertifyNameServer(action) => name_servers::certify(self, sender, action),
+            Action::RegisterKeykeeper(action) => keys::register(self, sender, action),
+            Action::PostKeyRound(action) => keys::post(self, sender, action),
+            Action::GrantLabel(action) => keys::grant(self, sender, action),
+            Action::RotateLabel(action) => keys::rotate(self, sender, action),
+            Action::RequestKey(action) => keys::request(self, sender, action),
+            Action::AnswerKey(action) => keys::answer(self, sender, action),
             Action::Propose(action) => members::propose(self, sender, action),
             Action::Vote(action) => members::vote(self, sender, action),
             Action::Deal(action) => members::deal(self, sender, action),
@@ -264,8 +270,8 @@ impl<'a> Execution<'a> {
     /// What falls due at the end of a block, in an order that is part of
     /// consensus: contracts, offers, commitments, bids, notices, rent,
     /// recoveries, expired certificates and orders, the pool, matching, the
-    /// requests that waited for a match until this block, proposals, and last
-    /// the epoch.
+    /// requests that waited for a match until this block, proposals, requests
+    /// for keys, the round of keykeepers, and last the epoch.
     fn end_of_block(&mut self, ceremony: &dyn Ceremony) {
         market::end_overdue_contracts(self);
         market::close_expired_offers(self);
@@ -279,6 +285,8 @@ impl<'a> Execution<'a> {
         market::match_requests(self);
         market::end_overdue_searches(self);
         members::close_proposals(self);
+        keys::forget_requests(self);
+        keys::turn(self);
         members::turn(self, ceremony);
         self.state.keep();
     }

@@ -18,6 +18,7 @@
 //! - `certificates`: the log of certificates, ACME orders and revocation;
 //! - `zones`: the keys, name servers and times of the circle's apexes;
 //! - `name_servers`: where the circle's name servers answer, under which keys;
+//! - `keys`: keykeepers and their rounds, labels, requests for their keys;
 //! - `members`: who belongs to the circle, proposals and votes, epochs and
 //!   their committees, and what the validators receive.
 //!
@@ -39,6 +40,7 @@ mod certificates;
 mod enclaves;
 mod execution;
 mod founding;
+mod keys;
 mod locks;
 pub mod market;
 mod members;

@@ -93,6 +93,10 @@ digest_type!(
     ProposalId
 );
 digest_type!(
+    /// A request for a label's key.
+    KeyRequestId
+);
+digest_type!(
     /// SHA-256 of something: a header, a state root, a payload, a preimage.
     Digest
 );
@@ -228,7 +232,8 @@ made_by_action!(
     LockId = "ringfort/lock/1",
     OfferId = "ringfort/offer/1",
     RequestId = "ringfort/request/1",
-    ProposalId = "ringfort/proposal/1"
+    ProposalId = "ringfort/proposal/1",
+    KeyRequestId = "ringfort/key-request/1"
 );
 
 impl ContractId {

@@ -32,8 +32,8 @@ pub use genesis::{
     Validator,
 };
 pub use id::{
-    AccountId, Amount, CircleId, ContractId, Digest, Height, LockId, Measurement, OfferId,
-    ParseIdError, ProposalId, RequestId, TransactionId,
+    AccountId, Amount, CircleId, ContractId, Digest, Height, KeyRequestId, LockId, Measurement,
+    OfferId, ParseIdError, ProposalId, RequestId, TransactionId,
 };
 pub use key::{
     BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,

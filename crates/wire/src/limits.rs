@@ -142,6 +142,21 @@ pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// A payload, encrypted: what an enclave may hold in memory twice over.
 pub const MAX_PAYLOAD_BYTES: u64 = 512 * 1024 * 1024;
 
+/// A service's name in a label: as long as a name's label.
+pub const MAX_SERVICE_BYTES: usize = 63;
+
+/// A keykeeper's answer: a signature share of 48 bytes, an index and what
+/// sealing adds (`threshold` checks that they fit).
+pub const MAX_KEY_ANSWER_BYTES: usize = 112;
+
+/// Blocks in which a request for a key can be answered, and that the state
+/// keeps it and its answers.
+pub const KEY_REQUEST_BLOCKS: u64 = 256;
+
+/// Blocks that a phase of a round may last: below the least, an honest
+/// keykeeper may be too slow; above the most, nobody waits for a result.
+pub const KEY_WINDOW_BLOCKS: std::ops::RangeInclusive<u32> = 8..=100_000;
+
 /// Keykeepers of a circle: the work of a round grows with their square, and a
 /// dealing for each must fit a transaction.
 pub const MAX_KEYKEEPERS: usize = 64;

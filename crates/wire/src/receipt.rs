@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Amount, CertificateSerial, ContractId, Digest, DomainName, EndReason, HandshakeStep,
-    Height, LockId, OfferId, Operation, Outcome, ProposalId, RequestId, TransactionId,
+    Height, KeyRequestId, LabelName, LockId, OfferId, Operation, Outcome, ProposalId, PublicKey,
+    RequestId, TransactionId,
 };
 
 /// Declares [`Reject`] with its stable numbers, names and sentences.
@@ -186,11 +187,38 @@ rejects! {
     95 AcmeNamesRefused = "an order's names are at or beneath one registered name of this circle, ascending, each once",
     /// Certificates.
     96 AcmeNotProven = "the ledger's own records do not show what the challenge asks for",
+    /// Keys.
+    104 NotKeykeeper = "the sender is no keykeeper of whom this is asked, or is not registered",
+    /// Keys.
+    105 KeyRoundClosed = "no round of this number waits for this message",
+    /// Keys.
+    106 KeyMessageRefused = "the message is not what the round asks for, or it is not true",
+    /// Keys.
+    107 KeyMessageAgain = "the keykeeper has posted that before",
+    /// Keys.
+    108 LabelNotFound = "there is no such label",
+    /// Keys.
+    109 LabelMalformed = "the label's service or its policy is not allowed",
 
     /// Names.
     110 ConsentInvalid = "the new key's signature does not verify, or it is the key that owns the name",
     /// Notary.
     111 AlreadyNotarised = "the sender has notarised this data item before; the first record stands",
+
+    /// Keys.
+    112 LabelExists = "the label is granted already: rotate it instead",
+    /// Keys.
+    113 HolderNotAdmitted = "the label's policy does not admit who asks",
+    /// Keys.
+    114 KeyEpochPast = "the epoch is neither the label's present one nor the one before",
+    /// Keys.
+    115 KeyRequestNotFound = "there is no such request for a key, or its time has passed",
+    /// Keys.
+    116 KeyRequestStale = "the request names a block that the circle does not remember",
+    /// Keys.
+    117 NoMasterKey = "the circle has no keykeepers in office",
+    /// Keys.
+    118 KeyRoundUnderWay = "keykeepers are at work on another change: wait for its end",
 
     /// Zones.
     120 NotZoneSigner = "the sender is not a zone signer of this circle",
@@ -587,6 +615,35 @@ pub enum Event {
     CommitteeChanged {
         /// The epoch.
         epoch: u64,
+    },
+    /// A keykeeper registered.
+    KeykeeperRegistered {
+        /// Its key.
+        keeper: PublicKey,
+    },
+    /// A round of keykeepers began, entered its next phase or ended.
+    KeyRoundChanged {
+        /// Its number.
+        round: u64,
+    },
+    /// A label was granted or its next epoch began.
+    LabelChanged {
+        /// Which.
+        label: LabelName,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// A label's key was asked for: keykeepers answer.
+    KeyRequested {
+        /// The request.
+        request: KeyRequestId,
+    },
+    /// A keykeeper answered.
+    KeyAnswered {
+        /// The request.
+        request: KeyRequestId,
+        /// Who answered.
+        keeper: PublicKey,
     },
     /// Fees and rent were shared among the validators.
     PoolPaid {

@@ -3,12 +3,16 @@
 //! Every record is stored as borsh after one version byte ([`encode`],
 //! [`decode`]). A record is true only with a proof; this file gives its form.
 
+mod keys;
 mod names;
 mod notary;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+pub use keys::{
+    KeyAnswer, KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Keykeeper, Label,
+};
 pub use names::{
     AddressOwners, Bid, Commitment, Name, NameEndpoint, NameStatus, Recovery, RecoveryVote,
     ReleaseReason, Released,

@@ -11,7 +11,8 @@ use std::net::IpAddr;
 
 use crate::{
     AccountId, Amount, CertificateSerial, ContractId, Digest, DomainName, HandshakeStep, Height,
-    LockId, OfferId, PayloadKind, ProposalId, PublicKey, ReferenceValue, RequestId,
+    KeyPhase, KeyRequestId, LabelName, LockId, OfferId, PayloadKind, ProposalId, PublicKey,
+    ReferenceValue, RequestId,
 };
 
 fn join(prefix: &str, parts: &[&[u8]]) -> Vec<u8> {
@@ -503,3 +504,77 @@ pub fn order_due(time_ms: u64, order: Digest) -> Vec<u8> {
 
 /// Prefix of [`order_due`]; what follows is the time and the order's id.
 pub const ORDERS_DUE: &[u8] = b"i/order/";
+
+/// Prefix of every keykeeper; what follows is its Ed25519 key.
+pub const KEYKEEPERS: &[u8] = b"g/keeper/";
+
+/// [`crate::record::Keykeeper`].
+pub fn keykeeper(key: &PublicKey) -> Vec<u8> {
+    join("g/keeper/", &[key.bytes()])
+}
+
+/// [`crate::record::KeyCommittee`].
+pub fn key_committee() -> Vec<u8> {
+    join("g/", &[b"committee"])
+}
+
+/// [`crate::record::KeyRound`]: the round that is under way, or the last one.
+pub fn key_round() -> Vec<u8> {
+    join("g/", &[b"round"])
+}
+
+/// Prefix of the messages of that round; what follows is the phase and the
+/// sender's Ed25519 key.
+pub const KEY_MESSAGES: &[u8] = b"g/post/";
+
+/// Prefix of [`key_message`] for one phase; what follows is the sender's key.
+pub fn key_messages(phase: KeyPhase) -> Vec<u8> {
+    join("g/post/", &[&[phase as u8]])
+}
+
+/// [`crate::record::KeyMessage`].
+pub fn key_message(phase: KeyPhase, sender: &PublicKey) -> Vec<u8> {
+    join("g/post/", &[&[phase as u8], sender.bytes()])
+}
+
+/// Prefix of every label; what follows is the owner's account, the service's
+/// version (4 bytes) and the service.
+pub const LABELS: &[u8] = b"g/label/";
+
+/// [`crate::record::Label`].
+pub fn label(label: &LabelName) -> Vec<u8> {
+    join(
+        "g/label/",
+        &[
+            &label.owner.0,
+            &label.version.to_be_bytes(),
+            label.service.as_bytes(),
+        ],
+    )
+}
+
+/// Prefix of every request for a key; what follows is the request's id.
+pub const KEY_REQUESTS: &[u8] = b"g/request/";
+
+/// [`crate::record::KeyRequest`].
+pub fn key_request(request: KeyRequestId) -> Vec<u8> {
+    join("g/request/", &[&request.0])
+}
+
+/// Prefix of [`key_answer`] for one request; what follows is the keykeeper's key.
+pub fn key_answers(request: KeyRequestId) -> Vec<u8> {
+    join("g/answer/", &[&request.0])
+}
+
+/// [`crate::record::KeyAnswer`].
+pub fn key_answer(request: KeyRequestId, keeper: &PublicKey) -> Vec<u8> {
+    join("g/answer/", &[&request.0, keeper.bytes()])
+}
+
+/// Prefix of [`key_request_due`]; what follows is the height and the request's id.
+pub const KEY_REQUESTS_DUE: &[u8] = b"i/key/";
+
+/// Index: requests for keys by the last height that keeps them; empty value.
+pub fn key_request_due(height: Height, request: KeyRequestId) -> Vec<u8> {
+    join("i/key/", &[&height.0.to_be_bytes(), &request.0])
+}

@@ -12,7 +12,7 @@ use wire::{
 };
 
 use super::roster::{self, is_address, terms_are_sound};
-use crate::{execution::Execution, market};
+use crate::{execution::Execution, keys, market};
 
 /// Reference values and authorities of a circle: each is looked through when
 /// an offer is placed or a certificate recorded.
@@ -50,6 +50,7 @@ pub(super) fn check(execution: &Execution<'_>, change: &Change) -> Result<(), Re
             changes(rules.evidence != **evidence)?;
             fits(evidence.policy.is_well_formed())
         }
+        Change::SetKeykeepers { keepers, window } => keys::check(execution, keepers, *window),
         Change::SetPolicy { subject, policy } => check_policy(rules, *subject, *policy),
         Change::Upgrade { version, height } => {
             let later = *version > rules.version && *height > execution.height;
@@ -242,6 +243,7 @@ pub(super) fn enact(execution: &mut Execution<'_>, change: &Change) -> Result<()
             member.terms.seat = Some(replacement.seat.clone());
             store(execution, replacement.member, Some(&member));
         }
+        Change::SetKeykeepers { keepers, window } => keys::begin(execution, keepers, *window),
         _ => enact_rules(execution, change),
     }
     Ok(())
@@ -286,7 +288,8 @@ fn enact_rules(execution: &mut Execution<'_>, change: &Change) {
         Change::AddMember(_)
         | Change::RemoveMember(_)
         | Change::UpdateMember { .. }
-        | Change::ReplaceSeat(_) => return,
+        | Change::ReplaceSeat(_)
+        | Change::SetKeykeepers { .. } => return,
     }
     execution.set_rules(rules);
 }

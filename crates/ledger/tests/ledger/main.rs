@@ -8,6 +8,7 @@ mod contracts;
 mod enclaves;
 mod evidence;
 mod golden;
+mod keys;
 mod locks;
 mod market;
 mod matching;

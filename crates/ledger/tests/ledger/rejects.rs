@@ -17,6 +17,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::market::CASES,
         crate::contracts::CASES,
         crate::enclaves::CASES,
+        crate::keys::CASES,
         crate::zones::CASES,
         crate::name_servers::CASES,
         crate::members::CASES,

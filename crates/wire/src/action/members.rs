@@ -225,7 +225,8 @@ pub enum Subject {
     Parameters = 4,
     /// Which enclave code is admitted, and what evidence must show besides.
     Code = 5,
-    /// Who may record certificates or set a zone's keys.
+    /// Who may record certificates, set a zone's keys or hold shares of the
+    /// master secret.
     Authorities = 6,
     /// How a kind of change is decided.
     Policy = 7,
@@ -282,6 +283,14 @@ pub enum Change {
     RemoveZoneSigner(AccountId) = 12,
     /// What evidence must show besides becomes this.
     SetEvidence(Box<EvidenceRules>) = 13,
+    /// Shares of the circle's master secret are dealt to these keykeepers: a
+    /// first key is made, or the secret is handed on.
+    SetKeykeepers {
+        /// Ed25519 keys of keykeepers that registered; ascending.
+        keepers: Vec<PublicKey>,
+        /// How many blocks each phase of a round lasts at most.
+        window: u32,
+    } = 32,
 }
 
 impl Change {
@@ -297,7 +306,8 @@ impl Change {
             Self::AddAuthority(_)
             | Self::RemoveAuthority(_)
             | Self::AddZoneSigner(_)
-            | Self::RemoveZoneSigner(_) => Subject::Authorities,
+            | Self::RemoveZoneSigner(_)
+            | Self::SetKeykeepers { .. } => Subject::Authorities,
             Self::SetPolicy { .. } => Subject::Policy,
             Self::Upgrade { .. } => Subject::Upgrade,
         }

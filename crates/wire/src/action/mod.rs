@@ -6,6 +6,7 @@
 
 mod certificates;
 mod enclaves;
+mod keys;
 mod locks;
 mod market;
 mod members;
@@ -25,6 +26,10 @@ pub use certificates::{
     RevokeCertificate, Validation, acme_dns_text, acme_key_authorization, acme_token,
 };
 pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
+pub use keys::{
+    AnswerKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PostKeyRound, RegisterKeykeeper,
+    RequestKey, RotateLabel,
+};
 pub use locks::{Condition, LockFunds, UnlockFunds, Witness};
 pub use market::{
     Beat, CipherSuite, CloseRequest, CompleteJob, EndContract, EndReason, FundRequest,
@@ -165,6 +170,19 @@ pub enum Action {
     AcmeIssue(AcmeIssue) = 0x67,
     /// Certificates: an authority or a name's owner revokes a certificate.
     RevokeCertificate(RevokeCertificate) = 0x68,
+
+    /// Keys: register as a keykeeper, with evidence.
+    RegisterKeykeeper(RegisterKeykeeper) = 0x70,
+    /// Keys: a keykeeper's message in the round that is under way.
+    PostKeyRound(PostKeyRound) = 0x71,
+    /// Keys: grant a label.
+    GrantLabel(GrantLabel) = 0x72,
+    /// Keys: begin a label's next epoch.
+    RotateLabel(RotateLabel) = 0x73,
+    /// Keys: ask for a label's key.
+    RequestKey(RequestKey) = 0x74,
+    /// Keys: a keykeeper's answer to a request.
+    AnswerKey(AnswerKey) = 0x75,
 }
 
 impl Action {
@@ -206,6 +224,12 @@ impl Action {
             Self::SetZone(_) => "set_zone",
             Self::RegisterNameServer(_) => "register_name_server",
             Self::CertifyNameServer(_) => "certify_name_server",
+            Self::RegisterKeykeeper(_) => "register_keykeeper",
+            Self::PostKeyRound(_) => "post_key_round",
+            Self::GrantLabel(_) => "grant_label",
+            Self::RotateLabel(_) => "rotate_label",
+            Self::RequestKey(_) => "request_key",
+            Self::AnswerKey(_) => "answer_key",
             Self::Propose(_) => "propose",
             Self::Vote(_) => "vote",
             Self::Deal(_) => "deal",
