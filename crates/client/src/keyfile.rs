@@ -151,6 +151,28 @@ impl UnlockedKey {
         signing_key(self.kind, self.seed.expose()).expect("the seed was checked when it came in")
     }
 
+    /// The seed of an Ed25519 key, for a protocol in which the key is an identity
+    /// beside the ledger; none of a P-256 key.
+    pub fn ed25519_seed(&self) -> Option<Zeroizing<[u8; 32]>> {
+        matches!(self.kind, KeyKind::Ed25519).then(|| Zeroizing::new(*self.seed.expose()))
+    }
+
+    /// Writes a secret of this key's holder to a file that only this key file
+    /// opens, in the place of what was there; on disk when this returns.
+    ///
+    /// Errors: [`SealedFileError::Io`].
+    pub fn write_sealed(&self, path: &Path, secret: &[u8]) -> Result<(), SealedFileError> {
+        let recipient = self.wallet.to_public();
+        sealed_file::write(path, &recipient, secret, Existing::Replace)
+    }
+
+    /// Reads what [`UnlockedKey::write_sealed`] wrote.
+    ///
+    /// Errors: [`SealedFileError`].
+    pub fn read_sealed(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SealedFileError> {
+        sealed_file::read(path, &self.wallet)
+    }
+
     pub(crate) fn wallet_identity(&self) -> &age::x25519::Identity {
         &self.wallet
     }

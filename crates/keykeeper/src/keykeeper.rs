@@ -1,0 +1,377 @@
+//! What does a keykeeper do when the ledger has changed?
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use client::{SealedFileError, keyfile::UnlockedKey};
+use rand::{SeedableRng as _, rngs::StdRng};
+use threshold::{
+    Answer, Board, Committee, Dealing, Join, Keeper, KeeperError, KeeperKey, Phase, Post, Task,
+};
+use tracing::{info, warn};
+use wire::{
+    Action, AnswerKey, Digest, KeyPhase, KeyRequestId, PostKeyRound, PublicKey,
+    record::{KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Label, Rules},
+    state_key,
+};
+
+use crate::{
+    check::check,
+    circle::{Circle, CircleError, Reading, decode},
+    fresh,
+    store::SealedStore,
+};
+
+/// Keys of one proven reading; the API's limit.
+const KEYS_AT_ONCE: usize = 64;
+
+/// How many requests' ids are remembered as dealt with; older ones are gone from
+/// the ledger.
+const REMEMBERED_REQUESTS: usize = 4096;
+
+/// The pause after a failure: nodes come back within seconds.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a keykeeper cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum KeykeeperError {
+    /// The circle.
+    #[error(transparent)]
+    Circle(#[from] CircleError),
+    /// Its file.
+    #[error("the keykeeper's file")]
+    Store(#[from] SealedFileError),
+    /// Its state.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// Its key is P-256; identities in a round are Ed25519.
+    #[error("a keykeeper's key must be Ed25519")]
+    KeyKind,
+    /// The record of a round does not make one.
+    #[error("the round on the ledger makes no sense: this build is too old")]
+    Round,
+}
+
+/// What a keykeeper did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It posted a message of a round.
+    Posted(u64, KeyPhase),
+    /// A round ended; whether it holds a share now.
+    Settled(u64, bool),
+    /// It answered a request.
+    Answered(KeyRequestId),
+    /// It refused a request.
+    Refused(KeyRequestId),
+}
+
+/// A keykeeper.
+pub struct Keykeeper<C> {
+    circle: C,
+    key: Arc<UnlockedKey>,
+    store: SealedStore,
+    keeper: Keeper,
+    settled: u64,
+    done: BTreeSet<KeyRequestId>,
+}
+
+impl<C: Circle> Keykeeper<C> {
+    /// One that goes on where its file left off.
+    ///
+    /// Errors: [`KeykeeperError::KeyKind`], [`KeykeeperError::Store`],
+    ///         [`KeykeeperError::Keeper`].
+    pub fn open(
+        circle: C,
+        key: Arc<UnlockedKey>,
+        store: SealedStore,
+    ) -> Result<Self, KeykeeperError> {
+        let keeper = match store.read(&key)? {
+            Some(stored) => Keeper::decode(&stored)?,
+            None => Keeper::new(*key.ed25519_seed().ok_or(KeykeeperError::KeyKind)?),
+        };
+        if PublicKey::Ed25519(keeper.key()) != key.public() {
+            return Err(KeykeeperError::KeyKind);
+        }
+        Ok(Self {
+            circle,
+            key,
+            store,
+            keeper,
+            settled: 0,
+            done: BTreeSet::new(),
+        })
+    }
+
+    /// The round whose share it holds.
+    pub fn holds(&self) -> Option<u64> {
+        self.keeper.holds()
+    }
+
+    /// Acts on every change of the ledger, for ever. Failures of the circle are
+    /// logged and tried again.
+    ///
+    /// Errors: its file fails, after which it must not act.
+    pub async fn run(mut self) -> Result<std::convert::Infallible, KeykeeperError> {
+        loop {
+            match self.act().await {
+                Ok(steps) if steps.is_empty() => self.circle.changed().await,
+                Ok(steps) => {
+                    for step in steps {
+                        info!(?step, "took a step");
+                    }
+                }
+                Err(error @ (KeykeeperError::Circle(_) | KeykeeperError::Round)) => {
+                    warn!(%error, "the keykeeper waits");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Does everything that the ledger waits for from this keykeeper now.
+    ///
+    /// Errors: [`KeykeeperError`]; what it did before stands.
+    pub async fn act(&mut self) -> Result<Vec<Step>, KeykeeperError> {
+        let mut steps = Vec::new();
+        steps.extend(self.take_part().await?);
+        self.answer_requests(&mut steps).await?;
+        Ok(steps)
+    }
+
+    fn save(&self) -> Result<(), KeykeeperError> {
+        Ok(self.store.write(&self.key, &self.keeper.encode())?)
+    }
+
+    async fn take_part(&mut self) -> Result<Option<Step>, KeykeeperError> {
+        let reading = self.circle.read(vec![state_key::key_round()]).await?;
+        let Some(record) = decode::<KeyRound>(&reading, 0)? else {
+            return Ok(None);
+        };
+        let concerned = record.invited.contains(&self.key.public())
+            || self.keeper.holds().is_some()
+            || record.round == self.settled;
+        if !concerned || self.settled == record.round {
+            return Ok(None);
+        }
+        let Some(board) = self.board(&record).await? else {
+            return Ok(None);
+        };
+        if record.outcome.is_some() {
+            return self.settle(&record, &board).map(Some);
+        }
+        let post = match self.keeper.act(&board, *fresh()) {
+            Ok(post) => post,
+            Err(error) => {
+                // It cannot take part in this round; the next one may do.
+                warn!(%error, round = record.round, "cannot take part");
+                self.settled = record.round;
+                return Ok(None);
+            }
+        };
+        let Some(post) = post else { return Ok(None) };
+        // On disk before anybody sees it: a restart then posts the same.
+        self.save()?;
+        let (phase, message) = match post {
+            Post::Join(join) => (KeyPhase::Join, join.encode()),
+            Post::Deal(dealing) => (KeyPhase::Deal, dealing.encode()),
+            Post::Answer(answer) => (KeyPhase::Answer, answer.encode()),
+        };
+        let action = PostKeyRound {
+            round: record.round,
+            phase,
+            message,
+        };
+        match self.circle.send(Action::PostKeyRound(action)).await {
+            Ok(_) => Ok(Some(Step::Posted(record.round, phase))),
+            // The round went on in between, or it was posted before a restart.
+            Err(CircleError::Rejected(reject)) => {
+                info!(%reject, "a message came too late");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn settle(&mut self, record: &KeyRound, board: &Board) -> Result<Step, KeykeeperError> {
+        if let Err(error) = self.keeper.settle(board) {
+            // It took part and cannot read its share: a restart without its file.
+            warn!(%error, round = record.round, "has no share of this round");
+        }
+        self.save()?;
+        self.settled = record.round;
+        let holds =
+            record.outcome == Some(KeyOutcome::Done) && self.keeper.holds() == Some(record.round);
+        Ok(Step::Settled(record.round, holds))
+    }
+
+    async fn read_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CircleError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for page in keys.chunks(KEYS_AT_ONCE) {
+            values.extend(self.circle.read(page.to_vec()).await?.values);
+        }
+        Ok(values)
+    }
+
+    /// The board of a round, out of proven records; none if the round went on
+    /// while it was read.
+    async fn board(&self, record: &KeyRound) -> Result<Option<Board>, KeykeeperError> {
+        let previous = (!record.previous.is_empty())
+            .then(|| Committee::decode(&record.previous))
+            .transpose()
+            .map_err(|_| KeykeeperError::Round)?;
+        let key = |key: &PublicKey| match key {
+            PublicKey::Ed25519(key) => Some(*key),
+            PublicKey::P256(_) => None,
+        };
+        let invited: Vec<KeeperKey> = record.invited.iter().filter_map(key).collect();
+        let task = Task {
+            circle: self.circle.id(),
+            round: record.round,
+            previous,
+            invited,
+            least: usize::from(record.least),
+        };
+        let phase = match (record.outcome, record.phase) {
+            (Some(_), _) => Phase::Closed,
+            (None, KeyPhase::Join) => Phase::Joining,
+            (None, KeyPhase::Deal) => Phase::Dealing,
+            (None, KeyPhase::Answer) => Phase::Answering,
+        };
+        let joins = self
+            .messages(KeyPhase::Join, &task.invited, Join::decode)
+            .await?;
+        let dealings = self
+            .messages(KeyPhase::Deal, &task.dealers(), Dealing::decode)
+            .await?;
+        let answers = self
+            .messages(KeyPhase::Answer, &task.invited, Answer::decode)
+            .await?;
+        let again = self.circle.read(vec![state_key::key_round()]).await?;
+        let again: Option<KeyRound> = decode(&again, 0)?;
+        let same = again.is_some_and(|again| {
+            (again.round, again.phase, again.outcome)
+                == (record.round, record.phase, record.outcome)
+        });
+        Ok(same.then(|| Board::restore(task, phase, joins, dealings, answers)))
+    }
+
+    async fn messages<T>(
+        &self,
+        phase: KeyPhase,
+        senders: &[KeeperKey],
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<BTreeMap<KeeperKey, T>, KeykeeperError> {
+        let key = |sender: &KeeperKey| state_key::key_message(phase, &PublicKey::Ed25519(*sender));
+        let keys: Vec<Vec<u8>> = senders.iter().map(key).collect();
+        let mut messages = BTreeMap::new();
+        for (sender, value) in senders.iter().zip(self.read_all(&keys).await?) {
+            let Some(bytes) = value else { continue };
+            let record: KeyMessage = wire::record::decode(&bytes).map_err(CircleError::from)?;
+            let message = read(&record.message).ok_or(KeykeeperError::Round)?;
+            messages.insert(*sender, message);
+        }
+        Ok(messages)
+    }
+
+    async fn answer_requests(&mut self, steps: &mut Vec<Step>) -> Result<(), KeykeeperError> {
+        let Some(holds) = self.keeper.holds() else {
+            return Ok(());
+        };
+        let open = self.circle.requests().await?;
+        let new: Vec<KeyRequestId> = open
+            .into_iter()
+            .filter(|id| !self.done.contains(id))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let reading = self.circle.read(vec![state_key::key_committee()]).await?;
+        let Some(record) = decode::<KeyCommittee>(&reading, 0)?.filter(|c| c.round == holds) else {
+            return Ok(());
+        };
+        let committee = Committee::decode(&record.sharing).map_err(|_| KeykeeperError::Round)?;
+        for id in new {
+            if let Some(step) = self.answer_request(&committee, id).await? {
+                steps.push(step);
+            }
+            if self.done.len() >= REMEMBERED_REQUESTS {
+                self.done.pop_first();
+            }
+            self.done.insert(id);
+        }
+        Ok(())
+    }
+
+    async fn answer_request(
+        &mut self,
+        committee: &Committee,
+        id: KeyRequestId,
+    ) -> Result<Option<Step>, KeykeeperError> {
+        let own = state_key::key_answer(id, &self.key.public());
+        let reading = self
+            .circle
+            .read(vec![state_key::key_request(id), own])
+            .await?;
+        let Some(request) = decode::<KeyRequest>(&reading, 0)? else {
+            return Ok(None);
+        };
+        if reading.values.get(1).is_some_and(Option::is_some) {
+            return Ok(None);
+        }
+        if let Err(refusal) = self.judge(&request).await? {
+            warn!(request = %id, refusal = %refusal, "refused a request for a key");
+            return Ok(Some(Step::Refused(id)));
+        }
+        let bytes = request.label.bytes(self.circle.id(), request.epoch);
+        let mut entropy = StdRng::from_seed(*fresh());
+        let sealed = threshold::answer(
+            &self.keeper,
+            committee,
+            &bytes,
+            &Digest(id.0),
+            &request.one_time_key,
+            &mut entropy,
+        );
+        let Ok(sealed) = sealed else {
+            return Ok(Some(Step::Refused(id)));
+        };
+        let action = AnswerKey {
+            request: id,
+            sealed,
+        };
+        match self.circle.send(Action::AnswerKey(action)).await {
+            Ok(_) => Ok(Some(Step::Answered(id))),
+            Err(CircleError::Rejected(reject)) => {
+                info!(%reject, "an answer came too late");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The keykeeper's own judgement of a request, under rules and a label of one
+    /// height.
+    async fn judge(
+        &self,
+        request: &KeyRequest,
+    ) -> Result<Result<(), crate::RequestRefused>, KeykeeperError> {
+        let keys = vec![state_key::rules(), state_key::label(&request.label)];
+        let reading: Reading = self.circle.read(keys).await?;
+        let rules: Option<Rules> = decode(&reading, 0)?;
+        let label: Option<Label> = decode(&reading, 1)?;
+        let (Some(rules), Some(label)) = (rules, label) else {
+            return Ok(Err(crate::RequestRefused::Label));
+        };
+        Ok(check(
+            &rules,
+            &label,
+            request,
+            reading.height,
+            reading.time_ms,
+        ))
+    }
+}
