@@ -114,6 +114,13 @@ pub enum Command {
     /// Hosts: what their hardware can say, and whether they run what was published.
     #[command(subcommand)]
     Host(commands::host::Host),
+    /// Members: list them, propose a change, vote.
+    Member(commands::member::Member),
+    /// Ask to become a member of a circle, and wait until its members agree.
+    Join(commands::join::Join),
+    /// Found a circle with others: make its key jointly, and its genesis.
+    #[command(subcommand)]
+    Found(commands::found::Found),
 
     /// Run a validator with its API (daemon).
     Node(commands::daemon::Daemon),

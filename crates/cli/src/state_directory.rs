@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use wire::{CircleId, CircleKey, DomainName, Measurement};
+use wire::{CircleId, CircleKey, DomainName, Genesis, Measurement};
 
 use crate::failure::Advice;
 
@@ -46,6 +46,24 @@ pub struct CircleFile {
     pub names: std::net::SocketAddr,
     /// How the embedded circle is laid out; absent for a circle that runs elsewhere.
     pub embedded: Option<Embedded>,
+}
+
+impl CircleFile {
+    /// The file of a circle that runs elsewhere, reached at `node`; none if its
+    /// genesis lists no apex.
+    pub fn elsewhere(genesis: &Genesis, node: String) -> Option<Self> {
+        Some(Self {
+            state_version: VERSION,
+            name: genesis.name.clone(),
+            circle: genesis.circle(),
+            circle_key: genesis.circle_key,
+            nodes: vec![node],
+            apex: genesis.apexes.first()?.clone(),
+            // Where the circle's names are served is not in its genesis.
+            names: ([127, 0, 0, 1], 53).into(),
+            embedded: None,
+        })
+    }
 }
 
 /// How an embedded circle is laid out.

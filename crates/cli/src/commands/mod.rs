@@ -5,10 +5,13 @@ pub mod cert;
 pub mod circle;
 pub mod daemon;
 pub mod down;
+pub mod found;
 pub mod host;
+pub mod join;
 pub mod keys;
 pub mod lock;
 pub mod logs;
+pub mod member;
 pub mod name;
 pub mod notarise;
 pub mod offer;
@@ -58,6 +61,9 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Keys(keys) => keys::execute(session, keys),
         Command::Circle(circle) => circle::execute(session, circle),
         Command::Host(host) => host::execute(session, host),
+        Command::Member(member) => member::execute(session, &member),
+        Command::Join(join) => join::execute(session, &join),
+        Command::Found(found) => found::execute(session, &found),
         Command::Node(node) => daemon::node(&node),
         Command::Provider(provider) => daemon::provider(&provider),
         Command::Names(names) => daemon::names(&names),

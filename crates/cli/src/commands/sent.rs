@@ -1,7 +1,7 @@
 //! Sends one action and prints what became of it: what the small commands share.
 
 use anyhow::Context as _;
-use client::account::Sent;
+use client::account::{Account, Sent};
 use serde::Serialize;
 use wire::{Action, Amount, Height, TransactionId};
 
@@ -35,7 +35,7 @@ impl SentReport {
         actions: Vec<Action>,
         what: &'static str,
     ) -> anyhow::Result<Status> {
-        Self::send_list(session, actions, what, |_| None)
+        Self::send_list(session, &user::account(session)?, actions, what, |_| None)
     }
 
     /// As [`SentReport::send`]; `made` names what the transaction made.
@@ -47,16 +47,29 @@ impl SentReport {
         what: &'static str,
         made: impl FnOnce(TransactionId) -> Option<String>,
     ) -> anyhow::Result<Status> {
-        Self::send_list(session, vec![action], what, made)
+        Self::send_list(session, &user::account(session)?, vec![action], what, made)
+    }
+
+    /// As [`SentReport::send_making`], from an account of the caller's choice.
+    ///
+    /// Errors: as there.
+    pub fn send_from(
+        session: &Session,
+        account: &Account,
+        action: Action,
+        what: &'static str,
+        made: impl FnOnce(TransactionId) -> Option<String>,
+    ) -> anyhow::Result<Status> {
+        Self::send_list(session, account, vec![action], what, made)
     }
 
     fn send_list(
         session: &Session,
+        account: &Account,
         actions: Vec<Action>,
         what: &'static str,
         made: impl FnOnce(TransactionId) -> Option<String>,
     ) -> anyhow::Result<Status> {
-        let account = user::account(session)?;
         let names: Vec<_> = actions.iter().map(Action::name).collect();
         let sent: Sent = super::runtime()?
             .block_on(account.send(actions))

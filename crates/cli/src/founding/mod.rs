@@ -155,6 +155,10 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         std::fs::create_dir_all(mirror)?;
     }
 
+    for validator in &dealt.validators {
+        accounts.push((validator.key.account(), AGENT_FUNDS));
+    }
+
     let agents = Agents {
         authority,
         signer,
