@@ -180,6 +180,11 @@ impl Account {
             let receipt = match outcome? {
                 Ok(receipt) => receipt,
                 Err(error) => {
+                    if error.reject() == Some(Reject::FeeLimitTooLow) && attempt == 1 {
+                        // The members have raised the fees since they were read.
+                        self.client.forget_rules();
+                        continue;
+                    }
                     if error.lost_its_sequence() && attempt < MAX_ATTEMPTS {
                         // The other one becomes final first.
                         tokio::time::sleep(RACE_PAUSE).await;
@@ -236,7 +241,6 @@ impl Account {
         actions: &[Action],
         sequence: u64,
     ) -> Result<SignedTransaction, ClientError> {
-        let parameters = &self.client.genesis().await?.parameters;
         let transaction = Transaction {
             version: Transaction::VERSION,
             circle: self.client.circle(),
@@ -249,13 +253,8 @@ impl Account {
         // The fee depends on the length alone, and the limit's length is fixed.
         let key = self.key.signer();
         let bytes = transaction.clone().sign(&key).encode().len() as u64;
-        let fee = parameters
-            .fee_per_byte
-            .checked_mul(bytes)
-            .and_then(|fee| fee.checked_add(parameters.fee_per_transaction))
-            .unwrap_or(Amount(u64::MAX));
         Ok(Transaction {
-            fee_limit: fee,
+            fee_limit: self.client.fee(bytes).await?,
             ..transaction
         }
         .sign(&key))

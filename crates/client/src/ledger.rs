@@ -30,6 +30,7 @@ use wire::{
 use crate::{
     error::ClientError,
     events::EventStream,
+    rules::KeptRules,
     transport::{Call, Transport},
 };
 
@@ -79,6 +80,7 @@ struct Shared {
     /// When that was, by this machine's clock, Unix milliseconds.
     seen_at_ms: AtomicU64,
     genesis: OnceCell<Genesis>,
+    rules: KeptRules,
 }
 
 /// A validator's view of itself: unproven, for people.
@@ -172,6 +174,7 @@ impl Client {
                 seen: AtomicU64::new(0),
                 seen_at_ms: AtomicU64::new(0),
                 genesis: OnceCell::new(),
+                rules: KeptRules::default(),
             }),
         })
     }
@@ -247,6 +250,10 @@ impl Client {
                 }
             })
             .await
+    }
+
+    pub(crate) fn kept_rules(&self) -> &KeptRules {
+        &self.shared.rules
     }
 
     /// The record under `key`, or its proven absence.

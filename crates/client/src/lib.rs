@@ -16,6 +16,7 @@ pub mod names;
 pub mod notary;
 pub mod payload;
 mod protected;
+mod rules;
 pub mod run;
 mod sealed_file;
 pub mod storage;

@@ -37,12 +37,7 @@ impl Client {
             actions,
         };
         let body = borsh::to_vec(&transaction).map_or(0, |bytes| bytes.len() as u64);
-        let parameters = &self.genesis().await?.parameters;
-        transaction.fee_limit = parameters
-            .fee_per_byte
-            .checked_mul(body + SIGNATURE_BYTES)
-            .and_then(|fee| fee.checked_add(parameters.fee_per_transaction))
-            .unwrap_or(Amount(u64::MAX));
+        transaction.fee_limit = self.fee(body + SIGNATURE_BYTES).await?;
         Ok(transaction)
     }
 }

@@ -14,26 +14,7 @@ use crate::{execution::VERSION, members, state::Changes};
 /// Source: docs/spec/genesis.md §3.
 pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
     genesis.check()?;
-    let rules = Rules {
-        circle: genesis.circle(),
-        kind: genesis.kind,
-        validators: genesis
-            .validators
-            .iter()
-            .map(|validator| validator.key.account())
-            .collect(),
-        apexes: genesis.apexes.clone(),
-        certificate_authorities: genesis.certificate_authorities.clone(),
-        zone_signers: genesis.zone_signers.clone(),
-        name_servers: genesis.name_servers.clone(),
-        development_roots: genesis.development_roots.clone(),
-        reference_values: genesis.reference_values.clone(),
-        evidence: genesis.evidence.clone(),
-        parameters: genesis.parameters.clone(),
-        policies: Vec::new(),
-        version: VERSION,
-        upgrade: None,
-    };
+    let rules = Rules::founding(genesis, VERSION);
     let circle = CircleRecord {
         genesis: genesis.clone(),
     };

@@ -252,8 +252,8 @@ impl Provider {
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, ProviderError> {
-        let parameters = &self.host.client.genesis().await?.parameters;
-        self.beat_every = heartbeat::interval(parameters.heartbeat_limit);
+        let rules = self.host.client.rules().await?;
+        self.beat_every = heartbeat::interval(rules.parameters.heartbeat_limit);
         let height = self.look_at_contracts().await?;
         self.look_at_offer(height).await;
         self.host.note("circle", None);

@@ -106,6 +106,30 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules that a genesis founds a circle with; `version` is that of the
+    /// ledger's rules themselves.
+    pub fn founding(genesis: &Genesis, version: u32) -> Self {
+        let validators = genesis.validators.iter();
+        Self {
+            circle: genesis.circle(),
+            kind: genesis.kind,
+            validators: validators
+                .map(|validator| validator.key.account())
+                .collect(),
+            apexes: genesis.apexes.clone(),
+            certificate_authorities: genesis.certificate_authorities.clone(),
+            zone_signers: genesis.zone_signers.clone(),
+            name_servers: genesis.name_servers.clone(),
+            development_roots: genesis.development_roots.clone(),
+            reference_values: genesis.reference_values.clone(),
+            evidence: genesis.evidence.clone(),
+            parameters: genesis.parameters.clone(),
+            policies: Vec::new(),
+            version,
+            upgrade: None,
+        }
+    }
+
     /// How a kind of change is decided.
     pub fn policy(&self, subject: Subject) -> Policy {
         self.policies

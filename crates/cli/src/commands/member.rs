@@ -358,15 +358,14 @@ fn with_parameter(session: &Session, name: &str, value: u64) -> anyhow::Result<P
 }
 
 /// The rules in force, proven.
-fn read_rules(session: &Session) -> anyhow::Result<record::Rules> {
+fn read_rules(session: &Session) -> anyhow::Result<Arc<record::Rules>> {
     let client = user::client(session)?;
-    let rules = client.require(state_key::rules(), || "the circle's rules".to_owned());
-    Ok(super::runtime()?.block_on(rules)?)
+    Ok(super::runtime()?.block_on(client.newest_rules())?)
 }
 
 fn rules(session: &Session) -> anyhow::Result<Status> {
     let rules = read_rules(session)?;
-    session.print(&rules, |rules| {
+    session.print(&*rules, |rules| {
         // Lists of keys and numbers: JSON is for people here too.
         let text = serde_json::to_string_pretty(rules).unwrap_or_default();
         format!("{text}\n")

@@ -1,10 +1,12 @@
 //! May this enclave have the key? The user's own appraisal, before release.
 //!
-//! The ledger has appraised the evidence too; this process does so again, so
-//! that a faulty majority of validators cannot hand a payload to other code.
+//! The ledger has appraised the evidence too; this process does so again, by
+//! the circle's proven rules of this moment and by the user's own policy. Which
+//! code the circle admits is for its members to vote; who does not want to rely
+//! on them pins the measurement (`run --measurement`).
 
 use attest::{AppraisalPolicy, Moment, Roots};
-use wire::{CircleKind, ContractId, EvidenceKind, Genesis, Measurement, RequestTerms, record};
+use wire::{CircleKind, ContractId, EvidenceKind, Measurement, RequestTerms, record};
 
 /// An enclave that the request's policy accepts; only [`appraise`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,29 +56,29 @@ impl Appraised {
 ///
 /// Errors: [`EvidenceRefused`], the first rule that does not hold.
 pub fn appraise(
-    genesis: &Genesis,
+    rules: &record::Rules,
     contract: ContractId,
     terms: &RequestTerms,
     enclave: &record::Enclave,
     moment: Moment,
 ) -> Result<Appraised, EvidenceRefused> {
-    let circle = genesis.circle();
+    let circle = rules.circle;
     let roots = Roots {
-        development: &genesis.development_roots,
-        tpm: &genesis.evidence.tpm_enrollers,
+        development: &rules.development_roots,
+        tpm: &rules.evidence.tpm_enrollers,
         ..Roots::default()
     };
     let claims = attest::verify(&enclave.evidence, &roots, moment)?;
     let policy = AppraisalPolicy {
-        reference_values: &genesis.reference_values,
-        circle: &genesis.evidence.policy,
+        reference_values: &rules.reference_values,
+        circle: &rules.evidence.policy,
         accepted_kinds: &terms.evidence,
         report_data: enclave
             .keys
             .report_data(circle, contract, &terms.agreement_key),
         measurement: terms.measurement,
         request: &terms.evidence_policy,
-        require_host_protection: genesis.kind == CircleKind::Production,
+        require_host_protection: rules.kind == CircleKind::Production,
     };
     let result = attest::appraise(&claims, &policy)?;
     Ok(Appraised {

@@ -60,7 +60,8 @@ impl User {
                 NameStatus::Suspended { .. } => Err(RunError::NameSuspended(name.clone())),
             };
         }
-        let parameters = &self.client().genesis().await?.parameters;
+        let rules = self.client().rules().await?;
+        let parameters = &rules.parameters;
         let least = parameters
             .rent_per_period
             .checked_mul(parameters.min_rent_periods)

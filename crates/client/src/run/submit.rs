@@ -123,8 +123,8 @@ impl User {
             }
         };
         let (stored, claim) = tokio::try_join!(self.store(spec, observer), claim)?;
-        let parameters = &self.client().genesis().await?.parameters;
-        let wait = terms.match_until.0.min(parameters.max_match_wait);
+        let longest = self.client().rules().await?.parameters.max_match_wait;
+        let wait = terms.match_until.0.min(longest);
         let terms = RequestTerms {
             payload_kind: stored.kind,
             payload: stored.reference,
@@ -147,7 +147,7 @@ impl User {
     pub async fn dry_run(&self, spec: RunSpec) -> Result<MatchReport, RunError> {
         let terms = self.terms_without_payload(&spec)?;
         let program = payload::read_program(spec.program)?;
-        let longest = self.client().genesis().await?.parameters.max_match_wait;
+        let longest = self.client().rules().await?.parameters.max_match_wait;
         let wait = terms.match_until.0.min(longest);
         let terms = RequestTerms {
             payload_kind: program.kind,

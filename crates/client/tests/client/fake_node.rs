@@ -170,7 +170,11 @@ impl Node {
         let record = CircleRecord {
             genesis: circle.genesis.clone(),
         };
-        let entries = BTreeMap::from([(state_key::circle(), record::encode(&record))]);
+        let rules = record::Rules::founding(&circle.genesis, 1);
+        let entries = BTreeMap::from([
+            (state_key::circle(), record::encode(&record)),
+            (state_key::rules(), record::encode(&rules)),
+        ]);
         let ledger = Ledger {
             height,
             entries,

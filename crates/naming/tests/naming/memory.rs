@@ -45,14 +45,17 @@ impl MemoryLedger {
             height: watch::Sender::new(0),
             account: AccountId([0xca; 32]),
         };
-        let circle = record::CircleRecord {
-            genesis: crate::values::genesis(apexes),
-        };
+        let genesis = crate::values::genesis(apexes);
+        let rules = record::Rules::founding(&genesis, 1);
+        let circle = record::CircleRecord { genesis };
         let mut state = ledger.state();
         state.time_ms = naming::names::now_ms();
         state
             .entries
             .insert(state_key::circle(), record::encode(&circle));
+        state
+            .entries
+            .insert(state_key::rules(), record::encode(&rules));
         drop(state);
         ledger
     }

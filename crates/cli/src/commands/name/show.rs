@@ -36,7 +36,7 @@ pub fn show(session: &Session, name: &DomainName) -> anyhow::Result<Status> {
             let (recovery, _) = client
                 .proven::<record::Recovery>(state_key::recovery(name))
                 .await?;
-            let parameters = client.genesis().await?.parameters.clone();
+            let parameters = client.rules().await?.parameters.clone();
             Ok::<_, client::ClientError>((record, recovery, parameters))
         })
         .context("read the name")?;
@@ -141,7 +141,8 @@ pub fn list(session: &Session) -> anyhow::Result<Status> {
     let client = user::client(session)?;
     let rows = crate::commands::runtime()?.block_on(async {
         let keys = client.list_keys(state_key::NAMES, MAX_LISTED).await?;
-        let parameters = &client.genesis().await?.parameters;
+        let rules = client.rules().await?;
+        let parameters = &rules.parameters;
         let mut rows = Vec::new();
         for keys in keys.chunks(client::MAX_PROVEN_KEYS) {
             for proven in client.proven_many(keys.to_vec()).await? {

@@ -53,7 +53,7 @@ async fn carry_out(session: &Session, run: &Run) -> anyhow::Result<Status> {
     let block_interval_ms = user
         .account()
         .client()
-        .genesis()
+        .rules()
         .await
         .context("read the circle's rules")?
         .parameters
