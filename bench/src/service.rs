@@ -168,7 +168,8 @@ pub async fn run(
     let component_text = component
         .to_str()
         .context("the component's path is UTF-8")?;
-    circle.run(&["run", component_text, "--name", NAME])?;
+    // As much as `wasmtime serve` may take.
+    circle.run(&["run", component_text, "--name", NAME, "--cpu", "2"])?;
     let own = address(&circle)?;
     let connector = connector(&circle.roots())?;
     let peer = Peer::start(wasmtime, component).await?;

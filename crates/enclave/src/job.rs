@@ -69,7 +69,9 @@ impl Job {
             filesystem,
             logs,
             memory: &limits.memory,
+            cpu: &limits.cpu,
         };
+        limits.cpu.restart();
         let store = Guest::store(&compiled.engine, settings);
         Ok(Self { pre, store })
     }

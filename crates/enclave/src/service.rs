@@ -28,7 +28,7 @@ use crate::{
     filesystem::Filesystem,
     logs::Logs,
     runtime::{
-        Compiled, Guest, GuestSettings, Limits, MAX_CONCURRENT_REQUESTS, MemoryBudget,
+        Compiled, CpuBudget, Guest, GuestSettings, Limits, MAX_CONCURRENT_REQUESTS, MemoryBudget,
         RuntimeError, describe,
     },
 };
@@ -53,6 +53,7 @@ pub struct Service {
     pre: ProxyPre<Guest>,
     env: Vec<(String, String)>,
     memory: Arc<MemoryBudget>,
+    cpu: Arc<CpuBudget>,
     request_time: Duration,
     places: Semaphore,
     stopped: watch::Sender<bool>,
@@ -75,11 +76,13 @@ impl Service {
             pre: pre.and_then(ProxyPre::new).map_err(link)?,
             env,
             memory: Arc::clone(&limits.memory),
+            cpu: Arc::clone(&limits.cpu),
             request_time: limits.request_time,
             places: Semaphore::new(MAX_CONCURRENT_REQUESTS as usize),
             stopped: watch::Sender::new(false),
             logs,
         };
+        limits.cpu.restart();
         let mut store = service.store();
         timeout(
             limits.request_time,
@@ -107,6 +110,7 @@ impl Service {
             filesystem: Filesystem::none(),
             logs: &self.logs,
             memory: &self.memory,
+            cpu: &self.cpu,
         };
         Guest::store(self.pre.engine(), settings)
     }
@@ -185,6 +189,9 @@ impl Service {
                 return Err(overloaded);
             };
             let call = async {
+                // A request that begins while others have overdrawn would only
+                // make them all late.
+                self.cpu.paid().await;
                 let proxy = self.pre.instantiate_async(&mut store).await?;
                 let handler = proxy.wasi_http_incoming_handler();
                 handler.call_handle(&mut store, request, answer_to).await
@@ -272,6 +279,7 @@ mod tests {
         let compiled = compile(PayloadKind::Service, &component).unwrap();
         let limits = Limits {
             memory: MemoryBudget::new(64 << 20),
+            cpu: CpuBudget::new(1000),
             output_bytes: 0,
             request_time,
         };

@@ -25,7 +25,7 @@ use crate::{
     job::JobEnd,
     logs::Logs,
     outbox::Outbox,
-    runtime::{Limits, MemoryBudget},
+    runtime::{CpuBudget, Limits, MemoryBudget},
     service::{Service, tls_acceptor},
     streams::ClientStream,
     vault::Vault,
@@ -90,6 +90,7 @@ impl Launched {
         let memory = usize::try_from(mebibytes(launch.resources.memory_mib));
         let limits = Limits {
             memory: MemoryBudget::new(memory.unwrap_or(usize::MAX)),
+            cpu: CpuBudget::new(launch.resources.cpu_milli),
             output_bytes: mebibytes(launch.resources.storage_mib).min(MAX_PAYLOAD_BYTES),
             request_time: REQUEST_TIME,
         };

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::IoView;
 
+use super::CpuBudget;
 use crate::{
     filesystem::{Filesystem, View},
     logs::Logs,
@@ -99,6 +100,8 @@ pub struct GuestSettings<'a> {
     pub logs: &'a Arc<Logs>,
     /// The budget of its payload.
     pub memory: &'a Arc<MemoryBudget>,
+    /// The payload's share of the processors.
+    pub cpu: &'a Arc<CpuBudget>,
 }
 
 /// One guest's state.
@@ -138,8 +141,7 @@ impl Guest {
         };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        settings.cpu.govern(&mut store);
         store
     }
 

@@ -4,6 +4,7 @@
 //! standard streams. Sockets and outgoing requests are refused here, before the
 //! system-call filter would end the process for them.
 
+mod cpu;
 mod guest;
 
 use std::{sync::Arc, thread, time::Duration};
@@ -18,6 +19,7 @@ use wasmtime_wasi::{
 };
 use wire::PayloadKind;
 
+pub use cpu::CpuBudget;
 pub use guest::{Guest, GuestSettings, MemoryBudget};
 
 use crate::filesystem::HasFilesystem;
@@ -206,6 +208,8 @@ fn add_imports(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub struct Limits {
     /// Linear memory of all instances together.
     pub memory: Arc<MemoryBudget>,
+    /// Processor time of the payload.
+    pub cpu: Arc<CpuBudget>,
     /// Bytes of a job's `/output`.
     pub output_bytes: u64,
     /// Time that one request may take, waiting included.
