@@ -510,6 +510,8 @@ impl Auditor {
         }
         for (id, request) in &self.requests {
             wanted.insert(state_key::user_request(request.user, *id));
+            let forget = request.forget_at;
+            wanted.extend(forget.map(|height| state_key::forget_due(height, *id)));
         }
         wanted.extend(self.certificate_dues.iter().cloned());
         for (id, search) in &self.searches {

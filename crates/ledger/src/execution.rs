@@ -270,8 +270,9 @@ impl<'a> Execution<'a> {
     /// What falls due at the end of a block, in an order that is part of
     /// consensus: contracts, offers, commitments, bids, notices, rent,
     /// recoveries, expired certificates and orders, the pool, matching, the
-    /// requests that waited for a match until this block, proposals, requests
-    /// for keys, the round of keykeepers, and last the epoch.
+    /// requests that waited for a match until this block, requests closed long
+    /// ago, proposals, requests for keys, the round of keykeepers, and last the
+    /// epoch.
     fn end_of_block(&mut self, ceremony: &dyn Ceremony) {
         market::end_overdue_contracts(self);
         market::close_expired_offers(self);
@@ -284,6 +285,7 @@ impl<'a> Execution<'a> {
         members::pay_pool(self);
         market::match_requests(self);
         market::end_overdue_searches(self);
+        market::forget_closed_requests(self);
         members::close_proposals(self);
         keys::forget_requests(self);
         keys::turn(self);

@@ -115,6 +115,11 @@ pub struct Parameters {
     pub heartbeat_limit: u64,
     /// Blocks within which each step of a handshake must come.
     pub handshake_limit: u64,
+    /// The least time that each step of a handshake has, milliseconds: a busy
+    /// circle makes its blocks faster than a payload can be fetched and compiled.
+    pub handshake_limit_ms: u64,
+    /// Blocks for which a closed request can still be read, with its contracts.
+    pub closed_kept: u64,
     /// Replacements that a request's replica gets before the request ends.
     pub max_replacements: u16,
     /// The longest that a request may wait for a match.
@@ -146,6 +151,8 @@ impl Default for Parameters {
             offer_deposit: Amount(10_000),
             heartbeat_limit: 40,
             handshake_limit: 150,
+            handshake_limit_ms: 30_000,
+            closed_kept: 200_000,
             max_replacements: 3,
             max_match_wait: 10_000,
             proposal_period: 100_000,

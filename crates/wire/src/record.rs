@@ -438,6 +438,8 @@ pub struct Request {
     pub fault: Fault,
     /// When it was posted.
     pub posted_at: Height,
+    /// Once it is closed: when the ledger begins to forget it.
+    pub forget_at: Option<Height>,
 }
 
 /// How far a contract's current operation has come.
@@ -505,6 +507,8 @@ pub struct Contract {
     pub stage: Stage,
     /// When the next step, or the next heartbeat, is overdue; none when nothing is awaited.
     pub deadline: Option<Height>,
+    /// The time of the block since which the next step is awaited, Unix milliseconds.
+    pub awaited_since_ms: u64,
     /// Served and paid up to this height; meaningful while running.
     pub settled_at: Height,
     /// Blocks paid for.

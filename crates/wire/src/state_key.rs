@@ -334,6 +334,14 @@ pub fn search_due(height: Height, request: RequestId) -> Vec<u8> {
     join("i/search/", &[&height.0.to_be_bytes(), &request.0])
 }
 
+/// Prefix of [`forget_due`]; what follows is the height and the request's id.
+pub const FORGET_DUE: &[u8] = b"i/forget/";
+
+/// Index: closed requests by the height from which they are forgotten; empty value.
+pub fn forget_due(height: Height, request: RequestId) -> Vec<u8> {
+    join("i/forget/", &[&height.0.to_be_bytes(), &request.0])
+}
+
 /// Prefix of every entry of the market's index of open offers.
 pub const OPEN_OFFERS: &[u8] = b"i/offer/";
 

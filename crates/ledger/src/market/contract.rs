@@ -69,6 +69,7 @@ pub(super) fn make(
         operation_kind: Operation::Start,
         stage: Stage::AwaitingEnclave,
         deadline: Some(deadline),
+        awaited_since_ms: execution.time_ms,
         settled_at: execution.height,
         served: 0,
         paid: Amount::ZERO,
@@ -150,6 +151,7 @@ impl Live {
     pub(crate) fn await_step(&mut self, execution: &mut Execution<'_>, stage: Stage) {
         let limit = execution.rules.parameters.handshake_limit;
         self.contract.stage = stage;
+        self.contract.awaited_since_ms = execution.time_ms;
         self.set_deadline(execution, Some(execution.height.plus(limit)));
     }
 

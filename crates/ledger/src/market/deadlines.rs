@@ -20,8 +20,19 @@ pub(crate) fn end_overdue_contracts(execution: &mut Execution<'_>) {
     for (height, id) in execution.due_ids(state_key::CONTRACTS_DUE, ENDED_PER_BLOCK) {
         let id = ContractId(id);
         match Live::find(execution, id) {
-            Ok(live) => {
+            Ok(mut live) => {
                 let between_operations = live.contract.stage == Stage::Done;
+                let parameters = &execution.rules.parameters;
+                let since = execution
+                    .time_ms
+                    .saturating_sub(live.contract.awaited_since_ms);
+                if !between_operations && since < parameters.handshake_limit_ms {
+                    // The blocks were quicker than the step can be.
+                    let next = execution.height.plus(parameters.handshake_limit);
+                    live.set_deadline(execution, Some(next));
+                    live.store(execution);
+                    continue;
+                }
                 let reason = match live.contract.status {
                     ContractStatus::Running if between_operations => EndReason::ProviderSilent,
                     _ => EndReason::HandshakeTimeout,

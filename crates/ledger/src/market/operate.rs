@@ -8,7 +8,7 @@ use wire::{
 
 use crate::{
     execution::{Execution, Sender},
-    market::{Live, request, search},
+    market::{Live, forget, request, search},
 };
 
 /// `stop` opens an operation on every running replica and ends the search for
@@ -59,6 +59,7 @@ pub(crate) fn operate(
     for mut live in concerned {
         live.contract.operation += 1;
         live.contract.operation_kind = action.operation;
+        forget::operation(execution, live.id, live.contract.operation - 2);
         live.await_step(execution, Stage::AwaitingChallenge);
         execution.emit(Event::OperationOpened {
             contract: live.id,

@@ -67,6 +67,7 @@ pub(super) fn new(
         attempts: 0,
         fault: Fault::None,
         posted_at: height,
+        forget_at: None,
     }
 }
 

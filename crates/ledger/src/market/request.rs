@@ -116,6 +116,11 @@ pub(super) fn close(
     let refund = std::mem::replace(&mut request.escrow, Amount::ZERO);
     credit(execution, request.user, refund);
     request.status = RequestStatus::Closed(reason);
+    let forget_at = execution
+        .height
+        .plus(execution.rules.parameters.closed_kept);
+    request.forget_at = Some(forget_at);
+    execution.state.mark(state_key::forget_due(forget_at, id));
     store(execution, id, &request);
     execution.emit(Event::RequestClosed {
         request: id,

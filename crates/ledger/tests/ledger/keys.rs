@@ -697,6 +697,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "d31ec021e729988b4dedf252f6a5d2b2a69c477c4167f6471618c43a29fe9f57"
+        "9c1b59d180a57b7276a36c2e502852665ec9da1c49fe85f24c081747f47533a5"
     );
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod contracts;
 mod enclaves;
 mod evidence;
+mod forget;
 mod golden;
 mod keys;
 mod locks;

@@ -423,6 +423,8 @@ fn small_world() -> World {
         parameters.reveal_within = 12;
         parameters.heartbeat_limit = 8;
         parameters.handshake_limit = 9;
+        parameters.handshake_limit_ms = 0;
+        parameters.closed_kept = 30;
         parameters.max_replacements = 1;
     })
 }
