@@ -71,10 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-<<<<<<< HEAD
-        "84b862158bce06e56acb068ad0d3d0d01cdb378a33de4b50e7f5943a64dd7d3c"
-=======
         "8519560a073a9a7495d01e33034407562d77a28bc1d9cebaaf19dd8a9dd7229c"
->>>>>>> fd99125 (ledger: forget closed requests; give a step its least time by the clock)
     );
 }

@@ -219,8 +219,9 @@ impl<'a> Reply<'a> {
         Ok(additional)
     }
 
-    /// Writes one RRset, with its signatures for who wants them. Addresses begin at another one for each query, so
-    /// that clients which take the first spread over the replicas.
+    /// Writes one RRset, with its signatures for who wants them. Addresses begin
+    /// at another one for each query, so that clients which take the first
+    /// spread over the replicas.
     fn push(
         &self,
         section: &mut impl RecordSectionBuilder<Builder>,
