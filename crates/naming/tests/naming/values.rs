@@ -133,6 +133,7 @@ fn contract_of(id: ContractId) -> Contract {
         operation_kind: Operation::Start,
         stage: Stage::AwaitingChallenge,
         deadline: None,
+        awaited_since_ms: 0,
         settled_at: Height(0),
         served: 0,
         paid: Amount(0),
@@ -185,6 +186,7 @@ fn request_for(name: &str) -> Request {
         attempts: 1,
         fault: Fault::None,
         posted_at: Height(1),
+        forget_at: None,
     }
 }
 
