@@ -72,7 +72,7 @@ pub fn enter() -> Result<Sandboxed, SandboxError> {
     aws_lc_rs::rand::fill(&mut probe)
         .map_err(|_| SandboxError::GiveUp("nothing: no entropy", io::ErrorKind::Other.into()))?;
     // Likewise where the kernel has put its clocks.
-    rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     close_descriptors()?;
     forbid_files_and_network(&mut warnings);
     drop_capabilities(&mut warnings);
