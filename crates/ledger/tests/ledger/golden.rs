@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "8519560a073a9a7495d01e33034407562d77a28bc1d9cebaaf19dd8a9dd7229c"
+        "5e0277f845e6bb034f7d4a9eeb8d29984058c164e434f56c2270499084d0867a"
     );
 }

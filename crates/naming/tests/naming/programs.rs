@@ -1,11 +1,13 @@
 //! Running stock programs.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use rand::Rng as _;
 
 /// How long a program may take to come up, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,10 +69,17 @@ impl Drop for Daemon {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free for UDP and TCP a moment ago, and that nobody is given
+/// by the system meanwhile: below where outgoing connections take theirs.
 pub fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+    let mut random = rand::rng();
+    loop {
+        let port = random.random_range(20_000..32_000);
+        let address = ("127.0.0.1", port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Asks again until `done`, for at most [`PATIENCE`].

@@ -19,7 +19,10 @@ use std::{io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+};
 use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
@@ -233,6 +236,20 @@ fn open_identity(settings: &FrontSettings) -> Result<Option<Arc<Identity>>, Fron
     Ok(Some(Arc::new(identity)))
 }
 
+/// Ports that are tried for one that is free for UDP and TCP.
+const FREE_PORT_TRIES: usize = 16;
+
+/// A TCP listener at `address`; for port 0, at a port that is free for UDP too.
+async fn listen_at_both(address: SocketAddr) -> io::Result<TcpListener> {
+    for _ in 0..FREE_PORT_TRIES {
+        let listener = TcpListener::bind(address).await?;
+        if address.port() != 0 || UdpSocket::bind(listener.local_addr()?).await.is_ok() {
+            return Ok(listener);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
 /// Fronts that are being opened.
 struct Opening {
     shared: Shared,
@@ -259,8 +276,9 @@ impl Opening {
         let services = (0..workers)
             .map(|_| self.service(Transport::Udp, None))
             .collect();
+        let listener = listen_at_both(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let front = UdpFront::start(address, services).map_err(failed)?;
-        let listener = TcpListener::bind(front.address()).await.map_err(failed)?;
         let service = self.service(Transport::Tcp, Some(stream::IDLE_TENTHS));
         self.tasks.spawn(async move {
             match connections::accept(listener, service, stream::plain).await {}
