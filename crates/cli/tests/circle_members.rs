@@ -91,5 +91,81 @@ fn members_vote_a_rule_in_and_an_outsider_joins_and_votes() {
         circle.ringfort(&["member", "--as-node", node, "vote", id, "yes"]);
     }
     assert!(proposal(&circle, id)["status"]["enacted"].is_object());
+    a_new_validators_node_follows(&circle);
     circle.ringfort(&["down", "--purge", "--yes"]);
+}
+
+/// A node that ends with the test.
+struct Node(std::process::Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks to be a validator, is voted in, and starts its node from what `join` wrote.
+fn a_new_validators_node_follows(circle: &Circle) {
+    let config = std::fs::read_to_string(circle.state().join("nodes/0/node.toml")).unwrap();
+    let config: toml::Value = toml::from_str(&config).unwrap();
+    let peers = config["validators"].as_array().unwrap().iter().map(|peer| {
+        let text = |field: &str| peer[field].as_str().unwrap().to_owned();
+        format!("{}@{}", text("key"), text("address"))
+    });
+    let state = circle.scratch("fifth");
+    let passphrase = circle.scratch("passphrase");
+    let node = format!("http://127.0.0.1:{}", circle.base_port + 100);
+    let id = circle.json(&["circle", "show"])["circle"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let address = format!("127.0.0.1:{}", circle.base_port + 40);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringfort"));
+    command.arg("--state").arg(&state).args(["-o", "json"]);
+    command.arg("--passphrase-file").arg(&passphrase);
+    command.args(["join", &node, "--circle", &id, "--name", "fifth"]);
+    command.args(["--role", "validator", "--address", &address]);
+    for peer in peers {
+        command.args(["--peer", &peer]);
+    }
+    let asked: Ended = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+        .into();
+    asked.success("join as a validator");
+
+    let request = state.join("join-request.json");
+    let request = request.to_str().unwrap();
+    for node in ["0", "1", "2"] {
+        circle.ringfort(&["member", "--as-node", node, "approve", request]);
+    }
+    // Its API gets a port of this test's.
+    let path = state.join("nodes/0/node.toml");
+    let api = format!("127.0.0.1:{}", circle.base_port + 41);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("127.0.0.1:26800"), "{text}");
+    std::fs::write(&path, text.replace("127.0.0.1:26800", &api)).unwrap();
+    let log = std::fs::File::create(circle.scratch("fifth.log")).unwrap();
+    let node = std::process::Command::new(env!("CARGO_BIN_EXE_ringfort"))
+        .arg("node")
+        .arg("--config")
+        .arg(&path)
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let _node = Node(node);
+    let known = circle.height();
+    harness::wait_for("the fifth node has the chain", || {
+        let url = format!("http://{api}/v1/status");
+        let output = std::process::Command::new("curl")
+            .args(["--silent", &url])
+            .output()
+            .unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["height"].as_u64()? >= known).then_some(())
+    });
 }

@@ -7,7 +7,9 @@
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
+    net::SocketAddr,
     path::PathBuf,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -18,8 +20,8 @@ use client::{
 };
 use serde::Serialize;
 use wire::{
-    AccountId, CircleId, CircleKey, Genesis, JoinRequest, MemberRole, MemberTerms, SigningKey,
-    ValidatorSeat, record, state_key,
+    AccountId, CircleId, CircleKey, Genesis, JoinRequest, MemberRole, MemberTerms, PublicKey,
+    SigningKey, ValidatorSeat, record, state_key,
 };
 
 use super::member::Role;
@@ -33,6 +35,10 @@ use crate::{
 
 /// How often the ledger is asked whether the members have agreed.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Where the API of a new validator's node is served: on its own machine only,
+/// until its operator says otherwise.
+const API: &str = "127.0.0.1:26800";
 
 /// Ask to become a member of a circle.
 #[derive(clap::Args)]
@@ -51,9 +57,56 @@ pub struct Join {
     /// Where your validator will be reached, HOST:PORT; for the role of a validator.
     #[arg(long, required_if_eq("role", "validator"))]
     address: Option<String>,
+    /// A validator in office and where it is reached, KEY@HOST:PORT; one or
+    /// more, for the role of a validator.
+    #[arg(
+        long = "peer",
+        value_name = "PEER",
+        required_if_eq("role", "validator")
+    )]
+    peers: Vec<Peer>,
     /// Seconds to wait for the members; 0 not to wait.
     #[arg(long, default_value_t = 0)]
     wait: u64,
+}
+
+/// A validator that a new one connects to.
+#[derive(Clone, Debug, Serialize)]
+struct Peer {
+    key: PublicKey,
+    address: String,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, address) = text.split_once('@').ok_or("give it as KEY@HOST:PORT")?;
+        let key = key.parse().map_err(|error| format!("{key}: {error}"))?;
+        port_of(address)?;
+        Ok(Self {
+            key,
+            address: address.to_owned(),
+        })
+    }
+}
+
+fn port_of(address: &str) -> Result<u16, String> {
+    address
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok())
+        .ok_or_else(|| format!("{address} is not HOST:PORT"))
+}
+
+/// The configuration of a new validator's node: it has no founder's share.
+#[derive(Serialize)]
+struct Node<'a> {
+    genesis: PathBuf,
+    data_dir: PathBuf,
+    identity_file: PathBuf,
+    listen: SocketAddr,
+    api: &'static str,
+    validators: &'a [Peer],
 }
 
 /// A circle as one of its nodes tells of it.
@@ -78,6 +131,12 @@ pub fn execute(session: &Session, join: &Join) -> anyhow::Result<Status> {
     confirm(join, &found)?;
     settle(session, join, &found.genesis)?;
     let (account, request) = ask(session, join, circle)?;
+    if let Some(config) = configure(session, join)? {
+        session.terminal.progress(&format!(
+            "once the members have agreed, and before the epoch's end: `ringfort node --config {}`",
+            config.display()
+        ));
+    }
     session.terminal.progress(&format!(
         "give {} to a member: `ringfort member approve {0}` counts as its vote",
         request.display()
@@ -214,6 +273,37 @@ fn ask(session: &Session, join: &Join, circle: CircleId) -> anyhow::Result<(Acco
     let path = session.state.join("join-request.json");
     write_file(&path, &serde_json::to_vec_pretty(&request)?, false)?;
     Ok((key.account(), path))
+}
+
+/// Writes the configuration of a new validator's node; one that is there stays.
+fn configure(session: &Session, join: &Join) -> anyhow::Result<Option<PathBuf>> {
+    let Some(address) = join
+        .address
+        .as_deref()
+        .filter(|_| join.role == Role::Validator)
+    else {
+        return Ok(None);
+    };
+    let port = port_of(address).map_err(anyhow::Error::msg)?;
+    let directory = std::path::absolute(session.state.node(0))?;
+    let path = directory.join("node.toml");
+    if path.exists() {
+        return Ok(Some(path));
+    }
+    let node = Node {
+        genesis: std::path::absolute(session.state.genesis())?,
+        data_dir: directory.join("data"),
+        identity_file: directory.join("identity.seed"),
+        // An address of this machine's is listened at; behind another name or
+        // a translator of addresses, every one.
+        listen: address
+            .parse()
+            .unwrap_or(SocketAddr::from(([0, 0, 0, 0], port))),
+        api: API,
+        validators: &join.peers,
+    };
+    write_toml(&path, &node)?;
+    Ok(Some(path))
 }
 
 /// The seed of this machine's validator, made where there is none.

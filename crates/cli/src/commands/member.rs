@@ -76,7 +76,7 @@ enum Choice {
 }
 
 /// A role, as it is typed.
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// Neither votes nor validates.
     Observer,
