@@ -105,6 +105,9 @@ pub enum Command {
     /// Proofs: fetch one, and verify it with everything switched off.
     #[command(subcommand)]
     Proof(commands::proof::Proof),
+    /// Keys that nobody holds alone: labels, and encryption to them.
+    #[command(subcommand)]
+    Key(commands::key::Key),
     /// Key files.
     #[command(subcommand)]
     Keys(commands::keys::Keys),
@@ -134,6 +137,8 @@ pub enum Command {
     Ca(commands::daemon::Daemon),
     /// Answer handshakes for the user while no one watches (daemon).
     Agent(commands::daemon::Daemon),
+    /// Hold a share of the circle's master secret (daemon).
+    Keykeeper(commands::daemon::Daemon),
     /// Run the parts of the circle at --state; `up` starts this.
     #[command(hide = true)]
     Supervise,

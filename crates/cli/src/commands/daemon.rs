@@ -38,6 +38,16 @@ pub struct Daemon {
     config: PathBuf,
 }
 
+impl Daemon {
+    /// What every daemon does first, and its configuration.
+    ///
+    /// Errors: as [`read`].
+    pub(super) fn begin<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        begin();
+        read(&self.config)
+    }
+}
+
 /// Starts the log: to standard error, filtered by `RINGFORT_LOG`.
 pub fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RINGFORT_LOG")
@@ -75,7 +85,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 }
 
 /// Ends when the process is told to, by SIGTERM or Ctrl-C.
-async fn told_to_stop() {
+pub(super) async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),

@@ -8,6 +8,8 @@ pub mod down;
 pub mod found;
 pub mod host;
 pub mod join;
+pub mod key;
+pub mod keykeeper;
 pub mod keys;
 pub mod lock;
 pub mod logs;
@@ -58,6 +60,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Cert(cert) => cert::execute(session, cert),
         Command::Offer(offer) => offer::execute(session, offer),
         Command::Proof(proof) => proof::execute(session, proof),
+        Command::Key(key) => key::execute(session, key),
         Command::Keys(keys) => keys::execute(session, keys),
         Command::Circle(circle) => circle::execute(session, circle),
         Command::Host(host) => host::execute(session, host),
@@ -70,6 +73,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Signer(signer) => signer::execute(session, signer),
         Command::Ca(authority) => daemon::certificate_authority(&authority),
         Command::Agent(agent) => daemon::agent(&agent),
+        Command::Keykeeper(keykeeper) => keykeeper::execute(&keykeeper),
         Command::Supervise => supervise::execute(session),
     }
 }
