@@ -99,6 +99,9 @@ pub enum Command {
     /// Certificates: the log, revocation, what one proves by itself.
     #[command(subcommand)]
     Cert(commands::cert::Cert),
+    /// Connect to a server by the key that the ledger proves, without any
+    /// certificate authority.
+    Connect(commands::connect::Connect),
     /// Offers of providers.
     #[command(subcommand)]
     Offer(commands::offer::Offer),

@@ -8,6 +8,7 @@
 pub mod account;
 pub mod agent;
 pub mod certificate;
+pub mod connect;
 mod error;
 mod events;
 pub mod keyfile;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cert;
 pub mod circle;
+pub mod connect;
 pub mod daemon;
 pub mod down;
 pub mod found;
@@ -57,6 +58,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Name(name) => name::execute(session, *name),
         Command::Notarise(notarise) => notarise::execute(session, &notarise),
         Command::Transaction(signing) => transaction::execute(session, &signing),
+        Command::Connect(connect) => connect.execute(session),
         Command::Cert(cert) => cert::execute(session, cert),
         Command::Offer(offer) => offer::execute(session, offer),
         Command::Proof(proof) => proof::execute(session, proof),

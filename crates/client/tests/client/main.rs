@@ -2,6 +2,7 @@
 //! proofs, and misbehaves on request.
 
 mod certificate;
+mod connect;
 mod events;
 mod fake_node;
 mod names;

@@ -9,6 +9,7 @@ mod reverse;
 mod sale;
 mod secure;
 mod show;
+mod zone_file;
 
 use wire::{Action, Amount, DomainName, NameCancel, NameRenew, NameTransfer, PublicKey};
 
@@ -32,6 +33,11 @@ pub enum Name {
     Reverse(reverse::Reverse),
     /// Replace an RRset of a name of yours; without data, remove it.
     Set(records::Set),
+    /// Print an apex, or a registered name, as a zone file without signatures.
+    Export(zone_file::Export),
+    /// Show how a zone file differs from the ledger, and make the ledger hold
+    /// the records of every name in it.
+    Import(zone_file::Import),
     /// Set the key, certificate and addresses of a server of yours.
     Secure(secure::Secure),
     /// Hand a subdomain to a name server: NS, DS, glue and the server's key.
@@ -102,6 +108,8 @@ pub fn execute(session: &Session, command: Name) -> anyhow::Result<Status> {
         Name::Show { name } => show::show(session, &name),
         Name::Reverse(reverse) => reverse.execute(session),
         Name::Set(set) => set.execute(session),
+        Name::Export(export) => export.execute(session),
+        Name::Import(import) => import.execute(session),
         Name::Secure(secure) => secure.execute(session),
         Name::Delegate(delegate) => delegate.execute(session),
         Name::Renew { name, amount } => {

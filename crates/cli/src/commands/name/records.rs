@@ -108,6 +108,15 @@ pub fn zone_form(rtype: Rtype, data: &[u8]) -> String {
 /// The wire form of one record's data, from the form of a zone file (RFC 1035 §5.1).
 fn rdata(rtype: Rtype, text: &str) -> anyhow::Result<Vec<u8>> {
     let words = split_words(text);
+    // RFC 3597 §5, for types whose form is not known.
+    if let [marker, length, digits @ ..] = words.as_slice()
+        && marker == "\\#"
+    {
+        let bytes = hex::decode(digits.concat()).ok();
+        return bytes
+            .filter(|bytes| length.parse() == Ok(bytes.len()))
+            .with_context(|| format!("{text:?} is not a length and as many octets in hex"));
+    }
     let mut scanner = IterScanner::new(words.iter().map(String::as_str));
     let data = ZoneRecordData::<Vec<u8>, DnsName<Vec<u8>>>::scan(rtype, &mut scanner)
         .map_err(|error| anyhow::anyhow!("{text:?} is no {rtype} data: {error}"))?;
@@ -154,7 +163,11 @@ mod tests {
             rdata(Rtype::MX, "10 a.b.").unwrap(),
             b"\x00\x0a\x01a\x01b\x00"
         );
+        let unknown = Rtype::from_int(65_280);
+        assert_eq!(rdata(unknown, r"\# 3 0102 03").unwrap(), [1, 2, 3]);
         for (rtype, bad) in [
+            (unknown, r"\# 2 010203"),
+            (unknown, r"\# 1 0"),
             (Rtype::A, "1.2.3"),
             (Rtype::A, "192.0.2.1 more"),
             (Rtype::MX, "ten a."),

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{
     base::{
         Record,
-        iana::Class,
+        iana::{Class, Rtype},
         zonefile_fmt::{DisplayKind, ZonefileFmt as _},
     },
     rdata::{ZoneRecordData, dnssec::Timestamp},
@@ -19,8 +19,13 @@ impl Apex {
     /// The zone with its signatures, one record a line, in canonical order:
     /// the same zone gives the same text.
     pub fn zone_file(&self) -> String {
+        self.file_within(&self.name)
+    }
+
+    /// The part of [`Apex::zone_file`] at and beneath `name`.
+    pub fn file_within(&self, name: &OwnerName) -> String {
         let mut text = String::new();
-        for (owner, set) in self.records() {
+        for (owner, set) in self.records().filter(|(owner, _)| owner.ends_with(name)) {
             let mut lines: Vec<String> = set
                 .data
                 .iter()
@@ -41,7 +46,13 @@ impl Apex {
 fn line(owner: &OwnerName, set: &RrSet, data: &Data) -> String {
     let ZoneRecordData::Rrsig(rrsig) = data else {
         let record = Record::new(owner, Class::IN, set.ttl, data);
-        return record.display_zonefile(DisplayKind::Simple).to_string();
+        let text = record.display_zonefile(DisplayKind::Simple).to_string();
+        // RFC 9460 §2.1 lets every key be written by its number, and not every
+        // server knows this one by its name (RFC 9461 §5).
+        return match set.rtype {
+            Rtype::SVCB => text.replacen(" dohpath=", " key7=", 1),
+            _ => text,
+        };
     };
     // The library writes times as seconds, which RFC 4034 §3.2 allows and
     // not every server reads.
