@@ -77,6 +77,8 @@ pub(crate) struct Keeper<E: Storage + Metrics + Clock> {
     epoch_length: u64,
     office: Arc<Office>,
     round: Option<Round>,
+    /// Whether it was late in the round when last looked at.
+    was_late: bool,
 }
 
 impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
@@ -105,6 +107,7 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
             tracked: (0, Peers::default()),
             epoch_length,
             round: None,
+            was_late: false,
         };
         (keeper, watcher)
     }
@@ -117,6 +120,7 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
         R: Receiver<PublicKey = PublicKey>,
     {
         let mut offices = self.driver.office.clone();
+        let mut delivered = self.driver.delivered.clone();
         if let Err(error) = self.begin().await {
             error!(error, "the keeper of shares cannot begin");
             return;
@@ -129,6 +133,13 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
                         let office = offices.borrow_and_update().clone();
                         next = self.context.current();
                         self.follow(office).await
+                    }
+                    Err(_) => return,
+                },
+                moved = delivered.changed() => match moved {
+                    Ok(()) => {
+                        self.mind_lateness().await;
+                        Ok(())
                     }
                     Err(_) => return,
                 },
@@ -470,11 +481,26 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
         Ok(())
     }
 
+    /// Whether a dealer waits for answers no longer.
+    fn is_late(&self) -> bool {
+        let first = self.office.epoch.saturating_mul(self.epoch_length);
+        let quarters = self.epoch_length.saturating_mul(QUARTERS_TO_ANSWER) / 4;
+        *self.driver.delivered.borrow() >= Height(first.saturating_add(quarters))
+    }
+
+    /// Publishes in the very block in which it becomes late: the blocks that
+    /// are left are few.
+    async fn mind_lateness(&mut self) {
+        let is_late = self.round.is_some() && self.is_late();
+        if is_late && !std::mem::replace(&mut self.was_late, is_late) {
+            self.publish().await;
+        }
+        self.was_late = is_late;
+    }
+
     /// Hands the dealing to the chain if it is due and not in the state yet.
     async fn publish(&mut self) {
-        let first = self.office.epoch.saturating_mul(self.epoch_length);
-        let late = Height(first.saturating_add(self.epoch_length / 4 * QUARTERS_TO_ANSWER));
-        let is_late = *self.driver.delivered.borrow() >= late;
+        let is_late = self.is_late();
         let own = self.own();
         let (Some(handover), Some(round)) = (&self.office.handover, &mut self.round) else {
             return;

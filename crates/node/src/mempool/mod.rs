@@ -204,13 +204,22 @@ impl Pool {
         }
         let account = checked.transaction().sender.account();
         let sequence = checked.transaction().sequence;
-        if let Some(waiting) = self.senders.get(&account) {
-            if let Some(other) = waiting.get(&sequence) {
-                return Err(Rejected::SequenceTaken(other.checked.id()));
+        // What has expired makes room at once: a validator's next dealing must
+        // not wait for the next search.
+        let other = self
+            .senders
+            .get(&account)
+            .and_then(|all| all.get(&sequence));
+        if let Some(other) = other.map(|other| other.checked.clone()) {
+            if other.transaction().expires_at >= height {
+                return Err(Rejected::SequenceTaken(other.id()));
             }
-            if waiting.len() >= MAX_PER_SENDER {
-                return Err(Rejected::SenderFull);
-            }
+            self.remove(&other.id());
+        }
+        if let Some(waiting) = self.senders.get(&account)
+            && waiting.len() >= MAX_PER_SENDER
+        {
+            return Err(Rejected::SenderFull);
         }
         self.bytes += encoded.len();
         let entry = Arc::new(Entry {

@@ -46,6 +46,26 @@ fn takes_a_transaction_once_and_a_sequence_once() {
 }
 
 #[test]
+fn an_expired_transaction_makes_room_for_another_of_its_sequence() {
+    let circle = Circle::new(4);
+    let pool = Mempool::default();
+    let action = Action::Transfer(Transfer {
+        to: sample::account(1),
+        amount: Amount(7),
+    });
+    let bytes = circle.sign(0, 0, Height(4), action).encode();
+    let old = CheckedTransaction::check(&bytes, circle.genesis.circle()).unwrap();
+    let id = old.id();
+    assert_eq!(pool.insert(vec![(old, bytes)], Height(1)), [Ok(true)]);
+    let new = checked(&circle, 0, 0);
+    let taken = [Err(Rejected::SequenceTaken(id))];
+    assert_eq!(pool.insert(vec![new.clone()], Height(4)), taken);
+    assert_eq!(pool.insert(vec![new.clone()], Height(5)), [Ok(true)]);
+    assert_eq!(pool.len(), 1);
+    assert!(pool.known(&[id])[0].is_none());
+}
+
+#[test]
 fn one_sender_cannot_fill_it() {
     let circle = Circle::new(4);
     let pool = Mempool::default();

@@ -307,7 +307,7 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 /// Blocks of an epoch where members change: some seconds.
-const SHORT_EPOCH: u64 = 20;
+const SHORT_EPOCH: u64 = 28;
 
 /// Nodes of such a run: four founders, one that joins, and one that takes a
 /// founder's seat.
@@ -367,7 +367,7 @@ fn change_plan(seed: u64, epochs: u64) -> Plan {
 fn a_fifth_joins_one_leaves_and_a_key_is_replaced_under_load() {
     let circle = Arc::new(Circle::with_epochs(4, SHORT_EPOCH));
     let plan = Plan {
-        chaos_ms: 20_000,
+        chaos_ms: 24_000,
         ..change_plan(1, 3)
     };
     let run = run_with(&circle, plan, wishes(&circle));
@@ -417,7 +417,6 @@ fn chaotic_plan(seed: u64) -> Plan {
 
 fn change_under_chaos(seeds: std::ops::Range<u64>) {
     let circle = Arc::new(Circle::with_epochs(4, SHORT_EPOCH));
-    let mut adopted = 0;
     for seed in seeds {
         let run = run_with(&circle, chaotic_plan(seed), wishes(&circle));
         println!(
@@ -428,19 +427,19 @@ fn change_under_chaos(seeds: std::ops::Range<u64>) {
             run.epoch.last_outcome,
             run.epoch.resting.len(),
         );
-        adopted += u64::from(run.epoch.reshared_from.is_some());
+        let changed = run.epoch.reshared_from.is_some();
+        assert!(changed, "seed {seed}: no change came through");
     }
-    assert!(adopted > 0, "some change came through");
 }
 
 #[test]
 fn members_change_under_chaos_0() {
-    change_under_chaos(0..6);
+    change_under_chaos(0..4);
 }
 
 #[test]
 fn members_change_under_chaos_1() {
-    change_under_chaos(6..12);
+    change_under_chaos(4..8);
 }
 
 #[test]
