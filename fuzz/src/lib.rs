@@ -12,6 +12,7 @@ mod handshakes;
 mod hosts;
 mod keys;
 mod ledger;
+mod presentation;
 
 /// One decoder under test.
 pub struct Target {
@@ -25,6 +26,11 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "presentation",
+        seeds: presentation::texts,
+        run: presentation::text,
+    },
     Target {
         name: "acme_message",
         seeds: acme::messages,

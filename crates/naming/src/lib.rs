@@ -8,4 +8,6 @@
 pub mod ca;
 pub mod ledger;
 pub mod names;
+pub mod owner_api;
+pub mod presentation;
 mod remote;

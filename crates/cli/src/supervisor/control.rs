@@ -62,7 +62,7 @@ pub fn remove(state: &StateDirectory) {
     let _ = std::fs::remove_file(state.run().join(SOCKET));
 }
 
-/// Asks the supervisor of `state`; none if none runs.
+/// Asks the supervisor of `state`; none if none runs, or it was killed before it answered.
 ///
 /// Errors: it runs and does not answer as it should.
 pub fn ask(state: &StateDirectory, request: Request) -> anyhow::Result<Option<Answer>> {
@@ -86,11 +86,24 @@ pub fn ask(state: &StateDirectory, request: Request) -> anyhow::Result<Option<An
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
-    stream.write_all(&line).context("write to the supervisor")?;
     let mut answer = String::new();
-    BufReader::new(stream)
-        .read_line(&mut answer)
-        .context("read the supervisor's answer")?;
+    let exchanged = stream
+        .write_all(&line)
+        .and_then(|()| BufReader::new(stream).read_line(&mut answer));
+    match exchanged {
+        // It was killed with the connection still in its queue.
+        Ok(0) => return Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ) =>
+        {
+            return Ok(None);
+        }
+        Ok(_) => {}
+        Err(error) => return Err(error).context("speak with the supervisor"),
+    }
     serde_json::from_str(&answer)
         .map(Some)
         .context("the supervisor's answer is not one of this version")

@@ -4,9 +4,10 @@ use std::{net::IpAddr, str::FromStr};
 
 use anyhow::Context as _;
 use domain::base::Rtype;
+use naming::presentation::record_set;
 use wire::{Action, DomainName, NameSecure, NameSet, PublicKey, RecordSet, RelativeName};
 
-use super::records::{address_sets, record_set};
+use super::records::address_sets;
 use crate::{commands::sent::SentReport, failure::Status, session::Session, typed_name};
 
 /// A name server, and its addresses if the parent has to give them.

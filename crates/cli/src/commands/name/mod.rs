@@ -1,5 +1,6 @@
 //! `ringfort name`: names of the circle, one file for each of their concerns.
 
+mod api;
 mod delegate;
 mod keys;
 mod proof;
@@ -94,6 +95,8 @@ pub enum Name {
         #[arg(value_parser = typed_name::parse)]
         name: DomainName,
     },
+    /// Serve your names over the HTTP interface of PowerDNS, for octoDNS, lexicon, lego and the like.
+    Api(api::Api),
     /// Fetch the proof of a name into a file.
     Proof(proof::Fetch),
     /// Verify the proof of a name, with the circle's key and nothing else.
@@ -134,6 +137,7 @@ pub fn execute(session: &Session, command: Name) -> anyhow::Result<Status> {
         Name::Rotate(rotate) => rotate.execute(session),
         Name::Recover(recover) => recover.execute(session),
         Name::Veto { name } => keys::veto(session, name),
+        Name::Api(api) => api.execute(session),
         Name::Proof(fetch) => fetch.execute(session),
         Name::Verify(verify) => verify.execute(session),
     }

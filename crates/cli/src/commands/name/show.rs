@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 use domain::base::Rtype;
+use naming::presentation::zone_form;
 use serde::Serialize;
 use wire::{Amount, DomainName, Height, Parameters, PublicKey, record, state_key};
 
-use super::records::zone_form;
 use crate::{failure::Status, session::Session, terminal::table, typed_name, user};
 
 /// Names that are listed at most.

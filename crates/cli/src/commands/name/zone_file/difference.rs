@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use client::{Client, MAX_PROVEN_KEYS};
 use domain::base::{Rtype, rdata::ComposeRecordData as _};
+use naming::presentation::zone_form;
 use serde::Serialize;
 use wire::{
     DomainName, NAME_SERVER_LABEL, NameSet, PublicKey, RecordSet, RelativeName, limits, record,
@@ -19,7 +20,6 @@ use super::{
     image::Image,
     parse::{FileSet, Records},
 };
-use crate::commands::name::records::zone_form;
 
 /// Octets of record sets in one transaction: below its limit with room for
 /// names and the envelope.
