@@ -99,6 +99,7 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
         kind: PayloadKind::Job,
         args: vec!["script.rb".to_owned()],
         env: vec![("GREETING".to_owned(), "hello".to_owned())],
+        label_keys: Vec::new(),
         component: vec![0, 97, 115, 109],
         inputs: vec![BundleFile {
             path: "lib/a.rb".to_owned(),

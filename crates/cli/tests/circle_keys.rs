@@ -13,7 +13,7 @@ use client::{
     keyfile::{KeyKind, UnlockedKey},
 };
 use harness::{
-    Circle,
+    Circle, component,
     user::{client, runtime},
     wait_for,
 };
@@ -121,6 +121,84 @@ fn vote(circle: &Circle, keepers: &[String]) {
     });
 }
 
+const NAME: &str = "keys.internal";
+
+/// What the example service greets with: its variable, which holds the key.
+fn greeting(circle: &Circle, place: &(String, u64)) -> String {
+    let answer = circle.curl(NAME, place, "/").unwrap();
+    answer.split(',').next().unwrap().to_owned()
+}
+
+/// The label's key, as an enclave of the admitted code derives it for itself.
+fn derived(circle: &Circle, code: &str) -> String {
+    let user = harness::user::user(circle);
+    let label = wire::LabelName {
+        owner: user.account().id(),
+        service: "disk.example".into(),
+        version: 1,
+    };
+    let directory = circle.state().join("providers/0");
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        hex::decode(text.trim()).unwrap()
+    };
+    let seed: [u8; 32] = read("quoting.seed").try_into().unwrap();
+    let certificate =
+        attest::development::QuotingCertificate::decode(&read("quoting.certificate")).unwrap();
+    let quoting = wire::SigningKey::ed25519(seed);
+    let quoting = attest::development::QuotingKey::new(quoting, certificate).unwrap();
+    let code: wire::Measurement = code.parse().unwrap();
+    let remote = keykeeper::Remote::new(user.account().clone());
+    let key = runtime().block_on(keykeeper::derive(&remote, &label, None, |report_data| {
+        Ok(quoting.quote(code, report_data, [5; 32]))
+    }));
+    hex::encode(key.unwrap().symmetric(&[]).as_bytes())
+}
+
+/// Two replicas of a service are given one key, which is the label's; a payload
+/// that the policy does not admit is refused, and told so.
+fn payloads_have_the_key(circle: &Circle, code: &str) {
+    let hello = component("hello");
+    let keyed = ["--env-key", "GREETING=disk.example", "--key", "user"];
+    let more = [&keyed[..], &["--replicas", "2", "--spread"]].concat();
+    circle.serve(&hello, NAME, &more);
+    let places = wait_for("both replicas are there", || {
+        Some(circle.endpoints(NAME)).filter(|places| places.len() == 2)
+    });
+    let first = greeting(circle, &places[0]);
+    assert_eq!(first, derived(circle, code));
+    assert_eq!(first, greeting(circle, &places[1]));
+
+    // The next epoch's key is another one.
+    circle.ringfort(&["--key", "user", "key", "rotate", "disk.example"]);
+    circle.ringfort(&["--key", "user", "rm", NAME]);
+    circle.serve(&hello, NAME, &keyed);
+    let place = circle.endpoints(NAME).remove(0);
+    let second = greeting(circle, &place);
+    assert_ne!(first, second);
+    assert_eq!(second, derived(circle, code));
+    circle.ringfort(&["--key", "user", "rm", NAME]);
+
+    // Revoked: the next epoch is for another account's payloads.
+    let stranger = founder(circle, 0).id().to_string();
+    let to = ["--tenant", &stranger];
+    let rotate = ["--key", "user", "key", "rotate", "disk.example"];
+    circle.ringfort(&[&rotate[..], &to].concat());
+    let hello = hello.to_str().unwrap();
+    let run = [&["run", hello, "--name", NAME][..], &keyed].concat();
+    let refused = circle.run(&run);
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused
+            .stderr
+            .contains("the label's policy does not admit who asks"),
+        "{}",
+        refused.stderr
+    );
+    // Back to what the rest of the test was written under.
+    circle.ringfort(&rotate);
+}
+
 #[test]
 fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone() {
     let circle = Circle::up();
@@ -189,6 +267,8 @@ fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone()
     let (ended, opened) = open(&code, "opened");
     ended.success("decrypt");
     assert_eq!(std::fs::read(opened).unwrap(), b"a disk's key");
+
+    payloads_have_the_key(&circle, &code);
 
     // Evidence of other code gets nothing.
     let (refused, opened) = open(&"11".repeat(32), "refused");

@@ -4,7 +4,7 @@
 //! component with the published adapter. What a component is follows from its
 //! exports: `wasi:http/incoming-handler` makes a service, `wasi:cli/run` a job.
 
-use handshake::{Bundle, BundleFile};
+use handshake::{Bundle, BundleFile, LabelVariable};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -96,12 +96,14 @@ pub fn bundle(
     program: Program,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    label_keys: Vec<LabelVariable>,
     inputs: Vec<BundleFile>,
 ) -> Bundle {
     Bundle {
         kind: program.kind,
         args,
         env,
+        label_keys,
         component: program.component,
         inputs,
     }

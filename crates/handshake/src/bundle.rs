@@ -6,7 +6,7 @@
 //! enclave's runtime to say.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use wire::PayloadKind;
+use wire::{LabelName, PayloadKind};
 use zeroize::Zeroizing;
 
 use crate::container::{self, ContainerError, Part};
@@ -26,6 +26,23 @@ pub const MAX_ARG_BYTES: usize = 32 * 1024;
 /// Input files, at most.
 pub const MAX_INPUTS: usize = 1024;
 
+/// Keys of labels, at most: each is a transaction of the provider's.
+pub const MAX_LABEL_KEYS: usize = 16;
+
+/// A key of a label that the payload is given. It is in the encrypted bundle,
+/// so the user vouches for the master key: a host cannot pass off another's.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LabelVariable {
+    /// The environment variable that holds the key, in hex.
+    pub variable: String,
+    /// The label.
+    pub label: LabelName,
+    /// The oldest epoch that is accepted: the label's when the user asked.
+    pub least_epoch: u64,
+    /// The circle's master key, a compressed point of 96 bytes.
+    pub master_key: [u8; 96],
+}
+
 /// A file of a job's `/input`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BundleFile {
@@ -44,6 +61,8 @@ pub struct Bundle {
     pub args: Vec<String>,
     /// Environment: names and values.
     pub env: Vec<(String, String)>,
+    /// Keys of labels that become variables too.
+    pub label_keys: Vec<LabelVariable>,
     /// The WebAssembly component.
     pub component: Vec<u8>,
     /// Files beneath `/input`.
@@ -58,6 +77,8 @@ pub struct BundleView<'a> {
     pub args: Vec<String>,
     /// Environment: names and values.
     pub env: Vec<(String, String)>,
+    /// Keys of labels that become variables too.
+    pub label_keys: Vec<LabelVariable>,
     /// The WebAssembly component.
     pub component: &'a [u8],
     /// Files beneath `/input`: path and contents, in the bundle's order.
@@ -69,6 +90,7 @@ struct Manifest {
     kind: PayloadKind,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    label_keys: Vec<LabelVariable>,
     component: Part,
     inputs: Vec<(String, Part)>,
 }
@@ -79,6 +101,17 @@ impl Manifest {
         let variable = |(name, value): &(String, String)| {
             is_clean(name) && is_clean(value) && !name.is_empty() && !name.contains('=')
         };
+        let named = |name: &str| self.env.iter().any(|(other, _)| other == name);
+        let key = |(at, key): (usize, &LabelVariable)| {
+            let name = &key.variable;
+            let earlier = self.label_keys[..at]
+                .iter()
+                .any(|one| one.variable == *name);
+            variable(&(name.clone(), String::new()))
+                && !named(name)
+                && !earlier
+                && key.label.is_well_formed()
+        };
         let problem = if self.args.len() > MAX_ARGS || self.env.len() > MAX_ENV {
             "too many arguments or variables"
         } else if self.inputs.len() > MAX_INPUTS {
@@ -87,6 +120,10 @@ impl Manifest {
             "an argument is too long or holds a zero byte"
         } else if !self.env.iter().all(variable) {
             "a variable has no name, is too long or holds a zero byte"
+        } else if self.label_keys.len() > MAX_LABEL_KEYS {
+            "too many keys of labels"
+        } else if !self.label_keys.iter().enumerate().all(key) {
+            "a key of a label has no variable of its own, or its label is malformed"
         } else {
             return container::check_paths(self.inputs.iter().map(|(path, _)| path.as_str()));
         };
@@ -104,6 +141,7 @@ impl Bundle {
             kind: self.kind,
             args: self.args.clone(),
             env: self.env.clone(),
+            label_keys: self.label_keys.clone(),
             component: Part::of(&self.component),
             inputs: self.inputs.iter().map(file).collect(),
         };
@@ -134,10 +172,20 @@ impl<'a> BundleView<'a> {
             kind: manifest.kind,
             args: manifest.args,
             env: manifest.env,
+            label_keys: manifest.label_keys,
             component,
             inputs,
         })
     }
+}
+
+/// The keys of labels that a bundle wants, before its parts are hashed.
+///
+/// Errors: [`ContainerError`], for a manifest that [`BundleView::parse`] would refuse.
+pub fn label_variables(bytes: &[u8]) -> Result<Vec<LabelVariable>, ContainerError> {
+    let (manifest, _): (Manifest, _) = container::split(MAGIC, bytes)?;
+    manifest.check()?;
+    Ok(manifest.label_keys)
 }
 
 #[cfg(test)]
@@ -146,11 +194,25 @@ mod tests {
 
     use super::*;
 
+    fn label_key(variable: &str, service: &str) -> LabelVariable {
+        LabelVariable {
+            variable: variable.to_owned(),
+            label: LabelName {
+                owner: wire::AccountId([7; 32]),
+                service: service.to_owned(),
+                version: 1,
+            },
+            least_epoch: 2,
+            master_key: [5; 96],
+        }
+    }
+
     fn bundle() -> Bundle {
         Bundle {
             kind: PayloadKind::Job,
             args: vec!["/input/script.rb".to_owned(), String::new()],
             env: vec![("LANG".to_owned(), "C.UTF-8".to_owned())],
+            label_keys: vec![label_key("DISK_KEY", "disk")],
             component: b"\0asm component".to_vec(),
             inputs: vec![
                 BundleFile {
@@ -173,6 +235,7 @@ mod tests {
         assert_eq!(view.kind, bundle.kind);
         assert_eq!(view.args, bundle.args);
         assert_eq!(view.env, bundle.env);
+        assert_eq!(view.label_keys, bundle.label_keys);
         assert_eq!(view.component, bundle.component);
         let inputs: Vec<(&str, &[u8])> = view.inputs.iter().map(|(p, b)| (&**p, *b)).collect();
         assert_eq!(
@@ -216,7 +279,17 @@ mod tests {
             env: vec![(name.to_owned(), String::new())],
             ..good.clone()
         };
+        let with_keys = |label_keys: Vec<LabelVariable>| Bundle {
+            label_keys,
+            ..good.clone()
+        };
+        let twice = vec![label_key("A", "disk"), label_key("A", "other")];
         for bad in [
+            with_keys(twice),
+            with_keys(vec![label_key("LANG", "disk")]),
+            with_keys(vec![label_key("A=B", "disk")]),
+            with_keys(vec![label_key("A", "Disk")]),
+            with_keys(vec![label_key("A", "disk"); MAX_LABEL_KEYS + 1]),
             path("../escape"),
             path("lib/empty"),
             path("lib"),
@@ -245,6 +318,7 @@ mod tests {
                 prop_assert_eq!(view.component, good.component);
                 prop_assert!(
                     view.kind != good.kind || view.args != good.args || view.env != good.env
+                        || view.label_keys != good.label_keys
                         || view.inputs.iter().zip(&good.inputs).any(|(one, two)| one.0 != two.path)
                 );
             }

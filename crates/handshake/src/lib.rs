@@ -21,7 +21,10 @@ mod session;
 mod stream;
 
 pub use archive::{ArchiveFile, ArchiveView, MAX_OUTPUT_FILES, encode_archive};
-pub use bundle::{Bundle, BundleFile, BundleView, MAX_ARG_BYTES, MAX_ARGS, MAX_ENV, MAX_INPUTS};
+pub use bundle::{
+    Bundle, BundleFile, BundleView, LabelVariable, MAX_ARG_BYTES, MAX_ARGS, MAX_ENV, MAX_INPUTS,
+    MAX_LABEL_KEYS, label_variables,
+};
 pub use container::{ContainerError, MAX_PATH_BYTES, MAX_PATH_DEPTH, is_name};
 pub use keys::{AgreementSecret, Context, DataKey, DerivedKeys, Entropy, KeyError};
 pub use log::{

@@ -26,7 +26,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     ("naming", &["wire", "client"]),
     ("keykeeper", &["wire", "client", "attest", "threshold"]),
-    ("enclave", &["wire", "handshake"]),
+    ("enclave", &["wire", "handshake", "threshold"]),
     (
         "cli",
         &[

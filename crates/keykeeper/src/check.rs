@@ -4,8 +4,8 @@
 
 use attest::{AppraisalPolicy, EvidenceError, Moment, Roots};
 use wire::{
-    CircleKind, EvidenceKind, Height, RequestKey,
-    record::{KeyRequest, Label, Rules},
+    CircleKind, EvidenceKind, Height, PayloadHolder, RequestKey,
+    record::{Contract, ContractStatus, KeyRequest, Label, Request, Rules},
 };
 
 /// Why a keykeeper does not answer.
@@ -25,6 +25,9 @@ pub enum RequestRefused {
     /// The policy names others.
     #[error("the label's policy does not name who asks")]
     Asker,
+    /// The payload is not its tenant's, or not one of those that the policy names.
+    #[error("the label's policy does not admit the payload, or its contract has ended")]
+    Payload,
     /// The code is not among the label's.
     #[error("the label's policy does not admit the code")]
     Code,
@@ -44,7 +47,8 @@ const ANY_KIND: &[EvidenceKind] = &[
     EvidenceKind::SevSnp,
 ];
 
-/// Checks a request against label and rules of the same height and time.
+/// Checks a request against label and rules of the same height and time, and
+/// against the contract and its request if it is for a payload.
 ///
 /// Errors: [`RequestRefused`], the first thing that is not in order.
 /// Source: docs/spec/keys.md §9.
@@ -52,6 +56,7 @@ pub fn check(
     rules: &Rules,
     label: &Label,
     request: &KeyRequest,
+    contract: Option<(&Contract, &Request)>,
     height: Height,
     time_ms: u64,
 ) -> Result<(), RequestRefused> {
@@ -69,6 +74,23 @@ pub fn check(
     if !policy.askers.is_empty() && !policy.askers.contains(&request.asker) {
         return Err(RequestRefused::Asker);
     }
+    let payload = match (request.contract, contract) {
+        (None, _) => None,
+        (Some(_), None) => return Err(RequestRefused::Payload),
+        (Some(id), Some((contract, tenant))) => {
+            let sha256 = tenant.terms.payload.sha256;
+            let live = !matches!(contract.status, ContractStatus::Ended(_));
+            let admitted = policy.admits_payload(tenant.user, sha256);
+            if !(live && admitted && contract.provider == request.asker) {
+                return Err(RequestRefused::Payload);
+            }
+            Some(PayloadHolder {
+                contract: id,
+                user_agreement: tenant.terms.agreement_key,
+                payload_sha256: sha256,
+            })
+        }
+    };
     let roots = Roots {
         development: &rules.development_roots,
         tpm: &rules.evidence.tpm_enrollers,
@@ -93,6 +115,7 @@ pub fn check(
             request.epoch,
             &request.one_time_key,
             request.block,
+            payload.as_ref(),
         ),
         measurement: None,
         request: &policy.evidence,

@@ -56,12 +56,19 @@ pub async fn derive<C: Circle>(
     let granted: Label = decode(&reading, 1)?.ok_or(HolderError::NoLabel)?;
     let epoch = epoch.unwrap_or(granted.epoch);
     let key = OneTimeKey::generate(&mut StdRng::from_seed(*fresh()));
-    let report_data =
-        RequestKey::report_data(circle.id(), label, epoch, &key.public(), reading.header);
+    let report_data = RequestKey::report_data(
+        circle.id(),
+        label,
+        epoch,
+        &key.public(),
+        reading.header,
+        None,
+    );
     let request = RequestKey {
         label: label.clone(),
         epoch,
         one_time_key: key.public(),
+        contract: None,
         height: reading.height,
         block: reading.header,
         evidence: evidence(report_data).map_err(HolderError::Evidence)?,

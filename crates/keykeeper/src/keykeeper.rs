@@ -14,7 +14,7 @@ use threshold::{
 use tracing::{info, warn};
 use wire::{
     Action, AnswerKey, Digest, KeyPhase, KeyRequestId, PostKeyRound, PublicKey,
-    record::{KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Label, Rules},
+    record::{self, KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Label, Rules},
     state_key,
 };
 
@@ -359,17 +359,31 @@ impl<C: Circle> Keykeeper<C> {
         &self,
         request: &KeyRequest,
     ) -> Result<Result<(), crate::RequestRefused>, KeykeeperError> {
-        let keys = vec![state_key::rules(), state_key::label(&request.label)];
+        let mut keys = vec![state_key::rules(), state_key::label(&request.label)];
+        if let Some(id) = request.contract {
+            let reading = self.circle.read(vec![state_key::contract(id)]).await?;
+            let Some(contract) = decode::<record::Contract>(&reading, 0)? else {
+                return Ok(Err(crate::RequestRefused::Payload));
+            };
+            // Which request a contract serves never changes.
+            keys.extend([
+                state_key::contract(id),
+                state_key::request(contract.request),
+            ]);
+        }
         let reading: Reading = self.circle.read(keys).await?;
         let rules: Option<Rules> = decode(&reading, 0)?;
         let label: Option<Label> = decode(&reading, 1)?;
         let (Some(rules), Some(label)) = (rules, label) else {
             return Ok(Err(crate::RequestRefused::Label));
         };
+        let contract: Option<record::Contract> = decode(&reading, 2)?;
+        let tenant: Option<record::Request> = decode(&reading, 3)?;
         Ok(check(
             &rules,
             &label,
             request,
+            contract.as_ref().zip(tenant.as_ref()),
             reading.height,
             reading.time_ms,
         ))

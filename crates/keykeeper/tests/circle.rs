@@ -441,11 +441,12 @@ async fn a_keykeeper_refuses_what_a_false_ledger_let_through() {
 
     let block = header(Height(1));
     let make = |one_time_key: [u8; 32], code: Measurement, stated: [u8; 32]| {
-        let report_data = RequestKey::report_data(circle.circle, &label(), 1, &stated, block);
+        let report_data = RequestKey::report_data(circle.circle, &label(), 1, &stated, block, None);
         KeyRequest {
             label: label(),
             epoch: 1,
             one_time_key,
+            contract: None,
             block,
             evidence: quoting_key().quote(code, report_data, [9; 32]),
             result: AttestationResult {
@@ -468,7 +469,10 @@ async fn a_keykeeper_refuses_what_a_false_ledger_let_through() {
     forged.evidence.bytes[last] ^= 1;
     let mut other_label = good.clone();
     other_label.label.version = 2;
+    let mut for_nobody = good.clone();
+    for_nobody.contract = Some(ContractId([1; 32]));
     let cases = [
+        ("a payload of no contract", for_nobody, false),
         ("good", good, true),
         ("another one-time key", make([4; 32], CODE, [3; 32]), false),
         (

@@ -26,6 +26,7 @@ use wire::{
 use crate::{
     channel::Outbox,
     host::{ContractState, Host, Phase, Poke},
+    label_keys::Wishes,
     process::{EnclaveProcess, FromEnclave, Sinks},
 };
 
@@ -61,6 +62,7 @@ struct Contract {
     /// The certificate that the enclave has.
     certificate: Option<Vec<u8>>,
     completed: bool,
+    wishes: Wishes,
 }
 
 /// The encrypted payload.
@@ -159,6 +161,7 @@ impl Contract {
             running: false,
             certificate: None,
             completed: false,
+            wishes: Wishes::default(),
         })
     }
 
@@ -228,6 +231,20 @@ impl Contract {
                 self.post(Action::HandshakeMessage(message)).await
             }
             FromEnclave::FetchPayload => self.feed().await,
+            FromEnclave::LabelWanted { wish, label } => {
+                let outbox = self.enclave.outbox.clone();
+                self.wishes
+                    .begin(&self.host, self.state.id, outbox, wish, label);
+                Ok(())
+            }
+            FromEnclave::KeyRequest { wish, ask } => {
+                self.wishes.ask(wish, ask);
+                Ok(())
+            }
+            FromEnclave::KeyCombined { wish } => {
+                self.wishes.end(wish);
+                Ok(())
+            }
             FromEnclave::Outcome {
                 operation,
                 outcome,

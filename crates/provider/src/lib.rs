@@ -14,6 +14,7 @@ mod control;
 mod evidence;
 mod heartbeat;
 mod host;
+mod label_keys;
 mod offers;
 mod process;
 mod router;

@@ -21,13 +21,15 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use wire::{
-    Beat, ContractId, Digest, EnclaveKeys, HandshakeStep, Measurement, Outcome, Signature,
+    Beat, ContractId, Digest, EnclaveKeys, HandshakeStep, LabelName, Measurement, Outcome,
+    Signature,
     channel::{EnclaveMessage, HostMessage},
 };
 
 use crate::{
     channel::{Incoming, Outbox, read_frames},
     contract_files::ContractFiles,
+    label_keys::Ask,
     sealed_log::SealedLog,
     streams::Streams,
 };
@@ -188,6 +190,25 @@ pub enum FromEnclave {
         output_bytes: u64,
         /// By the enclave.
         signature: Signature,
+    },
+    /// Its payload is to have the key of a label.
+    LabelWanted {
+        /// The number of the wish.
+        wish: u32,
+        /// The label.
+        label: LabelName,
+    },
+    /// What to ask the keykeepers.
+    KeyRequest {
+        /// The number of the wish.
+        wish: u32,
+        /// The request.
+        ask: Ask,
+    },
+    /// It has the key.
+    KeyCombined {
+        /// The number of the wish.
+        wish: u32,
     },
     /// It ended; why, if that is known.
     Gone(String),
@@ -359,6 +380,21 @@ fn receive(
             sealed,
             signature,
         },
+        EnclaveMessage::LabelWanted { wish, label } => FromEnclave::LabelWanted { wish, label },
+        EnclaveMessage::KeyRequest {
+            wish,
+            epoch,
+            one_time_key,
+            report_data,
+        } => FromEnclave::KeyRequest {
+            wish,
+            ask: Ask {
+                epoch,
+                one_time_key,
+                report_data,
+            },
+        },
+        EnclaveMessage::KeyCombined { wish } => FromEnclave::KeyCombined { wish },
         EnclaveMessage::FetchPayload => FromEnclave::FetchPayload,
         EnclaveMessage::Outcome {
             operation,

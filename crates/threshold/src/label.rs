@@ -107,25 +107,20 @@ impl OneTimeKey {
 }
 
 /// One who asks for a label's key and gathers the answers.
-pub struct Asker<'a> {
-    committee: &'a Committee,
-    label: &'a [u8],
+pub struct Asker {
+    committee: Committee,
+    label: Vec<u8>,
     request: Digest,
     key: OneTimeKey,
     partials: BTreeMap<KeeperKey, PartialSignature<MinSig>>,
 }
 
-impl<'a> Asker<'a> {
+impl Asker {
     /// One with no answers yet.
-    pub fn new(
-        committee: &'a Committee,
-        label: &'a [u8],
-        request: Digest,
-        key: OneTimeKey,
-    ) -> Self {
+    pub fn new(committee: &Committee, label: &[u8], request: Digest, key: OneTimeKey) -> Self {
         Self {
-            committee,
-            label,
+            committee: committee.clone(),
+            label: label.to_vec(),
             request,
             key,
             partials: BTreeMap::new(),
@@ -141,13 +136,13 @@ impl<'a> Asker<'a> {
         if sealed.len() > PARTIAL_BYTES {
             return Err(AnswerError::NotAuthentic);
         }
-        let place = place(&keeper, &self.request, self.label);
+        let place = place(&keeper, &self.request, &self.label);
         let opened = sealed::open(&self.key.0, &place, sealed).ok_or(AnswerError::NotAuthentic)?;
         let partial: PartialSignature<MinSig> =
             decode(&opened, &()).ok_or(AnswerError::BadShare)?;
         let sharing = self.committee.sharing();
         let fits = partial.index == index
-            && threshold::verify_message::<MinSig>(sharing, NAMESPACE, self.label, &partial)
+            && threshold::verify_message::<MinSig>(sharing, NAMESPACE, &self.label, &partial)
                 .is_ok();
         if !fits {
             return Err(AnswerError::BadShare);
@@ -168,9 +163,9 @@ impl<'a> Asker<'a> {
         let signature =
             threshold::recover::<MinSig, _>(sharing, self.partials.values(), &Sequential)
                 .map_err(|_| too_few)?;
-        ops::verify_message::<MinSig>(sharing.public(), NAMESPACE, self.label, &signature)
+        ops::verify_message::<MinSig>(sharing.public(), NAMESPACE, &self.label, &signature)
             .map_err(|_| AnswerError::BadShare)?;
-        Ok(LabelKey::new(self.label, &signature))
+        Ok(LabelKey::new(&self.label, &signature))
     }
 }
 

@@ -8,7 +8,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     CircleId, ContractId, Digest, DomainName, EnclaveKeys, Evidence, HandshakeStep, Height,
-    Operation, Outcome, PayloadKind, Resources, Signature, limits::MAX_FRAME_BYTES,
+    KeyRequestId, LabelName, Operation, Outcome, PayloadKind, Resources, Signature,
+    limits::MAX_FRAME_BYTES,
 };
 
 /// A connection of a client of the service, numbered by the host.
@@ -20,6 +21,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The most bytes of one data message.
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
+
+/// Bytes of a reason that the host gives, at most: a line of a log.
+pub const MAX_REASON_BYTES: usize = 512;
 
 /// What the enclave is launched for.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -109,6 +113,36 @@ pub enum HostMessage {
     },
     /// Wipe everything and exit.
     Shutdown,
+    /// Answers [`EnclaveMessage::LabelWanted`]: how the label and its keykeepers
+    /// stand. The enclave believes none of it that matters (docs/spec/enclave.md §7).
+    LabelState {
+        /// The number of the wish.
+        wish: u32,
+        /// The label's present epoch.
+        epoch: u64,
+        /// The digest of a recent header.
+        block: Digest,
+        /// The committee in office, as the ledger has it.
+        sharing: Vec<u8>,
+    },
+    /// A keykeeper's answer.
+    KeyAnswer {
+        /// The number of the wish.
+        wish: u32,
+        /// The request's id.
+        request: KeyRequestId,
+        /// The keykeeper's Ed25519 key.
+        keeper: [u8; 32],
+        /// The sealed share.
+        sealed: Vec<u8>,
+    },
+    /// There will be no key.
+    KeyRefused {
+        /// The number of the wish.
+        wish: u32,
+        /// Why, for the user; at most [`MAX_REASON_BYTES`].
+        reason: String,
+    },
 }
 
 /// From the enclave to the host.
@@ -207,6 +241,29 @@ pub enum EnclaveMessage {
     Fault {
         /// What was wrong; holds no secret.
         message: String,
+    },
+    /// The payload is to have the key of a label.
+    LabelWanted {
+        /// The number of the wish, from 1.
+        wish: u32,
+        /// The label.
+        label: LabelName,
+    },
+    /// Ask the keykeepers, with evidence over the report data.
+    KeyRequest {
+        /// The number of the wish.
+        wish: u32,
+        /// The epoch that is asked for.
+        epoch: u64,
+        /// An X25519 key made for this request.
+        one_time_key: [u8; 32],
+        /// [`crate::RequestKey::report_data`].
+        report_data: Digest,
+    },
+    /// The key is there: no more answers are needed.
+    KeyCombined {
+        /// The number of the wish.
+        wish: u32,
     },
 }
 

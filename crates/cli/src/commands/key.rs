@@ -100,6 +100,15 @@ pub struct Terms {
     /// A holder policy, as JSON; all code that the circle admits if not given.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Account whose payloads may have the key; may be given often. Your own if
+    /// neither this nor a policy is given.
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "policy",
+          value_parser = super::account::account_id)]
+    tenant: Vec<wire::AccountId>,
+    /// SHA-256 of an encrypted payload that may have the key, as `run` prints it;
+    /// may be given often. Any of the tenants' if not given.
+    #[arg(long, value_name = "SHA256", conflicts_with = "policy")]
+    payload: Vec<wire::Digest>,
 }
 
 /// Carries out a command on keys.
@@ -153,8 +162,17 @@ impl Terms {
             runtime()?.block_on(client.require(state_key::rules(), || "the rules".into()))?;
         let mut codes = rules.reference_values;
         codes.sort_unstable_by_key(|value| (value.kind, value.measurement.0));
+        let mut tenants = self.tenant.clone();
+        if tenants.is_empty() {
+            tenants.push(user::account(session)?.id());
+        }
+        tenants.sort_unstable();
+        let mut payloads = self.payload.clone();
+        payloads.sort_unstable();
         Ok(HolderPolicy {
             codes,
+            tenants,
+            payloads,
             ..HolderPolicy::default()
         })
     }

@@ -55,6 +55,7 @@ pub fn specification(circle: &Circle, program: Vec<u8>) -> RunSpec {
         program,
         args: Vec::new(),
         env: Vec::new(),
+        label_keys: Vec::new(),
         inputs: Vec::new(),
         label: "test".into(),
         name: None,

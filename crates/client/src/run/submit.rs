@@ -6,12 +6,16 @@
 
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
-use handshake::{AgreementSecret, Bundle, BundleFile, DataKey, Entropy, Purpose, StreamError};
+use handshake::{
+    AgreementSecret, Bundle, BundleFile, DataKey, Entropy, LabelVariable, Purpose, StreamError,
+};
 use wire::{
-    Action, Amount, CipherSuite, DomainName, EvidenceKind, EvidencePolicy, Height, Measurement,
-    PayloadKind, PayloadReference, PostRequest, RequestId, RequestTerms, Resources,
+    Action, Amount, CipherSuite, DomainName, EvidenceKind, EvidencePolicy, Height, LabelName,
+    Measurement, PayloadKind, PayloadReference, PostRequest, RequestId, RequestTerms, Resources,
     limits::{MAX_LOCATIONS, MAX_PAYLOAD_BYTES, MAX_REPLICAS},
     match_report::MatchReport,
+    record::{KeyCommittee, Label},
+    state_key,
 };
 use zeroize::Zeroizing;
 
@@ -30,6 +34,9 @@ pub struct RunSpec {
     pub args: Vec<String>,
     /// Its environment.
     pub env: Vec<(String, String)>,
+    /// Variables that hold a label's key, in hex, and the labels: the enclave asks
+    /// the keykeepers for them.
+    pub label_keys: Vec<(String, LabelName)>,
     /// Files beneath `/input`.
     pub inputs: Vec<BundleFile>,
     /// What the user calls it; kept in the wallet alone.
@@ -122,7 +129,8 @@ impl User {
                 None => Ok(None),
             }
         };
-        let (stored, claim) = tokio::try_join!(self.store(spec, observer), claim)?;
+        let keys = self.label_variables(&spec.label_keys).await?;
+        let (stored, claim) = tokio::try_join!(self.store(spec, keys, observer), claim)?;
         let longest = self.client().rules().await?.parameters.max_match_wait;
         let wait = terms.match_until.0.min(longest);
         let terms = RequestTerms {
@@ -213,11 +221,51 @@ impl User {
         })
     }
 
+    /// What the bundle says of labels' keys, out of the ledger's proofs: the master
+    /// key and the present epoch, so that no host can give other keys or older ones.
+    async fn label_variables(
+        &self,
+        wanted: &[(String, LabelName)],
+    ) -> Result<Vec<LabelVariable>, RunError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let client = self.client();
+        let committee: Option<KeyCommittee> = client.proven(state_key::key_committee()).await?.0;
+        let master_key = committee
+            .and_then(|committee| committee.master_key.try_into().ok())
+            .ok_or_else(|| RunError::Terms("the circle has no keykeepers in office".to_owned()))?;
+        let mut variables = Vec::with_capacity(wanted.len());
+        for (variable, label) in wanted {
+            let granted: Option<Label> = client.proven(state_key::label(label)).await?.0;
+            let granted = granted.ok_or_else(|| {
+                let (service, version) = (&label.service, label.version);
+                RunError::Terms(format!(
+                    "there is no label {service} (version {version}) of account {}: \
+                     `ringfort key grant {service}` makes one",
+                    label.owner
+                ))
+            })?;
+            variables.push(LabelVariable {
+                variable: variable.clone(),
+                label: label.clone(),
+                least_epoch: granted.epoch,
+                master_key,
+            });
+        }
+        Ok(variables)
+    }
+
     /// Encrypts the payload, keeps its secrets and uploads it.
-    async fn store(&self, spec: RunSpec, observer: &Observer) -> Result<Stored, RunError> {
+    async fn store(
+        &self,
+        spec: RunSpec,
+        keys: Vec<LabelVariable>,
+        observer: &Observer,
+    ) -> Result<Stored, RunError> {
         let mirrors = spec.mirrors.clone();
         let directory = self.wallet.directory().join("staging");
-        let staged = tokio::task::spawn_blocking(move || stage(spec, directory))
+        let staged = tokio::task::spawn_blocking(move || stage(spec, keys, directory))
             .await
             .map_err(|error| RunError::Terms(format!("encryption was broken off: {error}")))??;
         let _staging = Staging(staged.path.clone());
@@ -325,11 +373,11 @@ fn unplaced(kind: StepKind) -> Step {
 }
 
 /// Reads the program and encrypts the bundle into a local file.
-fn stage(spec: RunSpec, directory: PathBuf) -> Result<Staged, RunError> {
+fn stage(spec: RunSpec, keys: Vec<LabelVariable>, directory: PathBuf) -> Result<Staged, RunError> {
     let program = payload::read_program(spec.program)?;
     let (kind, adapted) = (program.kind, program.adapted);
     let component_bytes = program.component.len() as u64;
-    let bundle: Bundle = payload::bundle(program, spec.args, spec.env, spec.inputs);
+    let bundle: Bundle = payload::bundle(program, spec.args, spec.env, keys, spec.inputs);
     let plaintext = bundle
         .encode()
         .map_err(|error| RunError::Payload(error.into()))?;

@@ -1,8 +1,12 @@
 //! A launched enclave: keys are made, and events move its state.
 
+mod label_keys;
+
 use std::{sync::Arc, time::Duration};
 
-use handshake::{Context, EnclaveSession, EnclaveSessionError, Entropy, LogSource, Verdict};
+use handshake::{
+    Context, EnclaveSession, EnclaveSessionError, Entropy, LogSource, Verdict, label_variables,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -14,7 +18,9 @@ use wire::{
     channel::{EnclaveMessage, HostMessage, Launch},
     limits::{MAX_CERTIFICATE_BYTES, MAX_EVIDENCE_BYTES, MAX_PAYLOAD_BYTES, MAX_SEALED_BYTES},
 };
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+pub(super) use label_keys::{Variable, Waiting};
 
 use super::{
     Event, Fault,
@@ -56,6 +62,8 @@ pub(super) struct Launched {
     /// There is one once the evidence is known.
     session: Option<Session>,
     state: State,
+    /// Keys of labels that were wished for so far.
+    wishes: u32,
     acceptor: watch::Sender<Option<TlsAcceptor>>,
     service: watch::Sender<Option<Arc<Service>>>,
     connections: JoinSet<()>,
@@ -104,6 +112,7 @@ impl Launched {
             limits: Arc::new(limits),
             session: None,
             state: State::Idle,
+            wishes: 0,
             acceptor: watch::Sender::new(None),
             service: watch::Sender::new(None),
             connections: JoinSet::new(),
@@ -173,6 +182,9 @@ impl Launched {
                 Ok(())
             }
             HostMessage::Payload { bytes } => self.payload(&bytes),
+            HostMessage::LabelState { .. }
+            | HostMessage::KeyAnswer { .. }
+            | HostMessage::KeyRefused { .. } => self.label_key(message),
             HostMessage::Certificate { chain } => self.certified(chain),
             HostMessage::Tick { height, block } => {
                 self.beat(height, block);
@@ -309,19 +321,13 @@ impl Launched {
                 let bundle = fetch.finish();
                 // The key has done its work: it need not wait for the stop.
                 self.wipe_data_key();
-                match (bundle, &self.session) {
-                    (Ok(bundle), Some(session)) => {
-                        let kind = self.launch.payload_kind;
-                        let (limits, logs) = (Arc::clone(&self.limits), Arc::clone(&session.logs));
-                        let events = self.events.clone();
-                        let task = tokio::spawn(async move {
-                            let result = prepare(kind, bundle, limits, logs).await;
-                            let _ = events.send(Event::Prepared(operation, result)).await;
-                        });
-                        self.state = State::Preparing(operation, task.abort_handle());
-                    }
-                    (Err(problem), _) => self.outcome(operation, Outcome::Error, problem),
-                    (Ok(_), None) => {}
+                let opened = bundle.and_then(|bundle| match label_variables(&bundle) {
+                    Ok(wanted) => Ok((bundle, wanted)),
+                    Err(error) => Err(error.to_string()),
+                });
+                match opened {
+                    Ok((bundle, wanted)) => self.derive(operation, bundle, wanted),
+                    Err(problem) => self.outcome(operation, Outcome::Error, problem),
                 }
             }
             Err(error) => {
@@ -332,6 +338,21 @@ impl Launched {
             }
         }
         Ok(())
+    }
+
+    /// Compiles and instantiates a payload that has all its keys.
+    fn prepare(&mut self, operation: u32, bundle: Zeroizing<Vec<u8>>, keys: Vec<Variable>) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        let kind = self.launch.payload_kind;
+        let (limits, logs) = (Arc::clone(&self.limits), Arc::clone(&session.logs));
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            let result = prepare(kind, bundle, keys, limits, logs).await;
+            let _ = events.send(Event::Prepared(operation, result)).await;
+        });
+        self.state = State::Preparing(operation, task.abort_handle());
     }
 
     /// Seed 000 [0060] and [0061].
@@ -453,7 +474,7 @@ impl Launched {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Preparing(_, task) | State::Working(_, task) => task.abort(),
-            State::Idle | State::Fetching(..) | State::Serving => {}
+            State::Idle | State::Fetching(..) | State::Deriving(..) | State::Serving => {}
         }
         self.wipe_data_key();
     }

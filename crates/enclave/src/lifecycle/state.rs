@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 use wire::{Digest, PayloadKind};
 use zeroize::Zeroizing;
 
+use super::launched::{Variable, Waiting};
 use crate::{
     job::Job,
     logs::Logs,
@@ -22,6 +23,8 @@ pub(super) enum State {
     Idle,
     /// The payload is on its way.
     Fetching(u32, Box<Fetch>),
+    /// The payload is whole and waits for keys of labels.
+    Deriving(u32, Box<Waiting>),
     /// The payload is being compiled.
     Preparing(u32, AbortHandle),
     /// A service runs.
@@ -85,12 +88,16 @@ impl Fetch {
 pub(super) async fn prepare(
     kind: PayloadKind,
     bundle: Zeroizing<Vec<u8>>,
+    keys: Vec<Variable>,
     limits: Arc<Limits>,
     logs: Arc<Logs>,
 ) -> Result<Prepared, String> {
     // Compiling takes seconds: it must not hold up the channel.
     let compiled = tokio::task::spawn_blocking(move || {
-        let view = BundleView::parse(&bundle).map_err(|error| error.to_string())?;
+        let mut view = BundleView::parse(&bundle).map_err(|error| error.to_string())?;
+        for (name, value) in &keys {
+            view.env.push((name.clone(), value.to_string()));
+        }
         if view.kind != kind {
             return Err("the payload is of another kind than the request says".to_owned());
         }

@@ -40,6 +40,7 @@ pub fn service_bundle() -> Bundle {
         kind: PayloadKind::Service,
         args: Vec::new(),
         env: vec![("GREETING".to_owned(), "from the bundle".to_owned())],
+        label_keys: Vec::new(),
         component: example("hello"),
         inputs: Vec::new(),
     }
@@ -54,6 +55,7 @@ pub fn job_bundle() -> Bundle {
         kind: PayloadKind::Job,
         args: vec!["2".to_owned()],
         env: Vec::new(),
+        label_keys: Vec::new(),
         component: example("wordcount"),
         inputs: vec![
             file("one.txt", "to be or not to be"),

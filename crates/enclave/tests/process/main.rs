@@ -3,6 +3,7 @@
 
 mod host;
 mod job;
+mod label_keys;
 mod misuse;
 mod secrets;
 mod service;

@@ -1,9 +1,9 @@
 //! A request for a label's key, with evidence and a one-time key.
 
 use wire::{
-    Event, KeyRequestId, Reject, RequestKey,
+    ContractId, Event, HolderPolicy, KeyRequestId, PayloadHolder, Reject, RequestKey,
     limits::{KEY_REQUEST_BLOCKS, MAX_KEYKEEPERS},
-    record::{KeyRequest, Label},
+    record::{Contract, ContractStatus, KeyRequest, Label, Request},
     state_key,
 };
 
@@ -20,7 +20,7 @@ const FORGOTTEN_PER_BLOCK: usize = 64;
 ///
 /// Errors: [`Reject::NoMasterKey`], [`Reject::LabelNotFound`],
 ///         [`Reject::KeyEpochPast`], [`Reject::HolderNotAdmitted`],
-///         [`Reject::KeyRequestStale`]; those of the evidence.
+///         [`Reject::KeyRequestStale`]; those of the contract and the evidence.
 /// Source: docs/spec/keys.md §9.
 pub(crate) fn request(
     execution: &mut Execution<'_>,
@@ -45,12 +45,16 @@ pub(crate) fn request(
     if recent::digest(execution, action.height) != Some(action.block) {
         return Err(Reject::KeyRequestStale);
     }
+    let payload = action
+        .contract
+        .map(|contract| payload(execution, sender, policy, contract));
     let report_data = RequestKey::report_data(
         execution.rules.circle,
         &action.label,
         action.epoch,
         &action.one_time_key,
         action.block,
+        payload.transpose()?.as_ref(),
     );
     let result = evidence::appraise(
         execution,
@@ -65,6 +69,7 @@ pub(crate) fn request(
         label: action.label.clone(),
         epoch: action.epoch,
         one_time_key: action.one_time_key,
+        contract: action.contract,
         block: action.block,
         evidence: action.evidence.clone(),
         result,
@@ -75,6 +80,41 @@ pub(crate) fn request(
     execution.state.mark(state_key::key_request_due(until, id));
     execution.emit(Event::KeyRequested { request: id });
     Ok(())
+}
+
+/// The payload of a live contract, if its provider asks and the policy admits it.
+///
+/// Errors: [`Reject::ContractNotFound`], [`Reject::ContractEnded`],
+///         [`Reject::NotParty`], [`Reject::HolderNotAdmitted`].
+fn payload(
+    execution: &Execution<'_>,
+    sender: &Sender,
+    policy: &HolderPolicy,
+    id: ContractId,
+) -> Result<PayloadHolder, Reject> {
+    let contract: Contract = execution
+        .state
+        .get(&state_key::contract(id))
+        .ok_or(Reject::ContractNotFound)?;
+    if matches!(contract.status, ContractStatus::Ended(_)) {
+        return Err(Reject::ContractEnded);
+    }
+    if contract.provider != sender.account {
+        return Err(Reject::NotParty);
+    }
+    let request: Request = execution
+        .state
+        .get(&state_key::request(contract.request))
+        .ok_or(Reject::ContractNotFound)?;
+    let payload_sha256 = request.terms.payload.sha256;
+    if !policy.admits_payload(request.user, payload_sha256) {
+        return Err(Reject::HolderNotAdmitted);
+    }
+    Ok(PayloadHolder {
+        contract: id,
+        user_agreement: request.terms.agreement_key,
+        payload_sha256,
+    })
 }
 
 /// Forgets requests whose time has passed, and their answers.

@@ -213,11 +213,13 @@ fn rotate(world: &mut World, policy: HolderPolicy) -> Verdict {
 fn request(world: &World, epoch: u64, one_time_key: [u8; 32], code: Measurement) -> RequestKey {
     let height = Height(world.height.0 - 1);
     let block = World::header(height);
-    let report_data = RequestKey::report_data(world.circle, &label(), epoch, &one_time_key, block);
+    let report_data =
+        RequestKey::report_data(world.circle, &label(), epoch, &one_time_key, block, None);
     RequestKey {
         label: label(),
         epoch,
         one_time_key,
+        contract: None,
         height,
         block,
         evidence: quoting_key().quote(code, report_data, [9; 32]),
@@ -661,6 +663,85 @@ fn the_next_epoch_is_another_key_that_the_revoked_never_get() {
     assert!(first.decrypt(&message).is_err());
 }
 
+/// A request for `contract`'s payload, sent by `actor`, with evidence that binds
+/// `holder`.
+fn ask_for(
+    world: &mut World,
+    actor: u8,
+    contract: ContractId,
+    holder: Option<PayloadHolder>,
+) -> Verdict {
+    let height = Height(world.height.0 - 1);
+    let block = World::header(height);
+    let report_data =
+        RequestKey::report_data(world.circle, &label(), 1, &[3; 32], block, holder.as_ref());
+    let action = RequestKey {
+        contract: Some(contract),
+        evidence: quoting_key().quote(CODE, report_data, [9; 32]),
+        ..request(world, 1, [3; 32], CODE)
+    };
+    world.send(actor, Action::RequestKey(action))
+}
+
+#[test]
+fn a_payload_has_a_key_only_if_it_is_one_that_the_policy_names() {
+    let mut world = World::new();
+    office(&mut world);
+    let (request, contract) = world.matched(request_terms());
+    let terms = world.request(request).terms;
+    let holder = PayloadHolder {
+        contract,
+        user_agreement: terms.agreement_key,
+        payload_sha256: terms.payload.sha256,
+    };
+    let label_policy = |tenants: Vec<AccountId>, payloads: Vec<Digest>| HolderPolicy {
+        tenants,
+        payloads,
+        ..policy()
+    };
+    let own = || vec![account(USER)];
+    let ask = |world: &mut World| ask_for(world, PROVIDER, contract, Some(holder));
+
+    // Admitted code alone is not enough: anybody's payload runs on it.
+    assert_eq!(ask(&mut world), Err(Reject::HolderNotAdmitted));
+    let put = |world: &mut World, policy: HolderPolicy| {
+        let key = state_key::label(&label());
+        let stored: Label = world.get(&key).unwrap();
+        let value = record::encode(&Label { policy, ..stored });
+        world.state.insert(key, value);
+    };
+    put(&mut world, label_policy(vec![account(STRANGER)], vec![]));
+    assert_eq!(ask(&mut world), Err(Reject::HolderNotAdmitted));
+    put(&mut world, label_policy(own(), vec![Digest([1; 32])]));
+    assert_eq!(ask(&mut world), Err(Reject::HolderNotAdmitted));
+    put(&mut world, label_policy(own(), vec![terms.payload.sha256]));
+    ask(&mut world).unwrap();
+    put(&mut world, label_policy(own(), vec![]));
+    ask(&mut world).unwrap();
+
+    // Nobody asks for another's contract, nor with evidence for another payload.
+    let refused = ask_for(&mut world, STRANGER, contract, Some(holder));
+    assert_eq!(refused, Err(Reject::NotParty));
+    let none = ContractId([1; 32]);
+    let refused = ask_for(&mut world, PROVIDER, none, Some(holder));
+    assert_eq!(refused, Err(Reject::ContractNotFound));
+    // A host's own payload in a genuine enclave, passed off as the tenant's.
+    let theirs = PayloadHolder {
+        user_agreement: [0x66; 32],
+        ..holder
+    };
+    for other in [None, Some(theirs)] {
+        let refused = ask_for(&mut world, PROVIDER, contract, other);
+        assert_eq!(refused, Err(Reject::ReportDataMismatch));
+    }
+    let end = EndContract {
+        contract,
+        reason: EndReason::ProviderWithdrew,
+    };
+    world.send(PROVIDER, Action::EndContract(end)).unwrap();
+    assert_eq!(ask(&mut world), Err(Reject::ContractEnded));
+}
+
 #[test]
 fn a_round_whose_keykeepers_stay_away_fails_and_another_can_begin() {
     let mut world = World::new();
@@ -697,6 +778,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "9c1b59d180a57b7276a36c2e502852665ec9da1c49fe85f24c081747f47533a5"
+        "0888005193a251494b913b2c6454a05944e4f02acd471f143ff35e81565af270"
     );
 }

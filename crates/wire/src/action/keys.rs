@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Evidence;
 use crate::{
-    AccountId, CircleId, Digest, EvidencePolicy, Height, KeyRequestId, PublicKey, ReferenceValue,
+    AccountId, CircleId, ContractId, Digest, EvidencePolicy, Height, KeyRequestId, PublicKey,
+    ReferenceValue,
     limits::{MAX_LIST, MAX_SERVICE_BYTES},
 };
 
@@ -83,6 +84,13 @@ pub struct HolderPolicy {
     pub codes: Vec<ReferenceValue>,
     /// Who may send the request; ascending; empty for anyone.
     pub askers: Vec<AccountId>,
+    /// Whose payloads may have it, by the account that pays for them; ascending;
+    /// empty for no payload. The code that runs payloads is the same for all, so
+    /// it alone would let anybody's payload have it.
+    pub tenants: Vec<AccountId>,
+    /// The encrypted payloads of those tenants that may have it, by SHA-256;
+    /// ascending; empty for any.
+    pub payloads: Vec<Digest>,
     /// What the evidence must show besides.
     pub evidence: EvidencePolicy,
 }
@@ -92,12 +100,23 @@ impl HolderPolicy {
     pub fn is_well_formed(&self) -> bool {
         let code = |value: &ReferenceValue| (value.kind, value.measurement.0);
         let codes: Vec<_> = self.codes.iter().map(code).collect();
-        (1..=MAX_LIST).contains(&codes.len())
-            && codes.windows(2).all(|pair| pair[0] < pair[1])
-            && self.askers.len() <= MAX_LIST
-            && self.askers.windows(2).all(|pair| pair[0] < pair[1])
+        !codes.is_empty()
+            && ascend(&codes)
+            && ascend(&self.askers)
+            && ascend(&self.tenants)
+            && ascend(&self.payloads)
             && self.evidence.is_well_formed()
     }
+
+    /// Whether `tenant`'s payload with that hash may have the key.
+    pub fn admits_payload(&self, tenant: AccountId, payload_sha256: Digest) -> bool {
+        self.tenants.contains(&tenant)
+            && (self.payloads.is_empty() || self.payloads.contains(&payload_sha256))
+    }
+}
+
+fn ascend<T: PartialOrd>(list: &[T]) -> bool {
+    list.len() <= MAX_LIST && list.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 /// Grants a label: from now on its key exists for who satisfies the policy.
@@ -149,6 +168,19 @@ impl LabelName {
     }
 }
 
+/// The payload for which its enclave asks for a key. An enclave takes a payload
+/// from nobody but the holder of the user's agreement key, so these three say
+/// whose it is; the ledger has the last two with the contract's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadHolder {
+    /// The contract.
+    pub contract: ContractId,
+    /// The user's X25519 key.
+    pub user_agreement: [u8; 32],
+    /// SHA-256 of the encrypted payload.
+    pub payload_sha256: Digest,
+}
+
 /// Asks for a label's key; sent by anyone whom the policy lets ask, on behalf
 /// of the enclave that made the one-time key.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -160,6 +192,9 @@ pub struct RequestKey {
     /// An X25519 key that the enclave made for this request.
     #[serde(with = "hex::serde")]
     pub one_time_key: [u8; 32],
+    /// The contract whose payload it is for, sent by its provider; none for an
+    /// enclave that is itself the holder.
+    pub contract: Option<ContractId>,
     /// A height that the state remembers, so that evidence is fresh.
     pub height: Height,
     /// The digest of the header at that height.
@@ -170,18 +205,33 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// The report data that ties evidence to one request: circle, label, epoch,
-    /// the one-time key and a recent block.
+    /// the one-time key and a recent block; and the payload, if it is for one.
     pub fn report_data(
         circle: CircleId,
         label: &LabelName,
         epoch: u64,
         one_time_key: &[u8; 32],
         block: Digest,
+        payload: Option<&PayloadHolder>,
     ) -> Digest {
-        Digest::tagged(
-            "ringfort/key-request-report-data/1",
-            &[&label.bytes(circle, epoch), one_time_key, &block.0],
-        )
+        let label = label.bytes(circle, epoch);
+        match payload {
+            None => Digest::tagged(
+                "ringfort/key-request-report-data/1",
+                &[&label, one_time_key, &block.0],
+            ),
+            Some(payload) => Digest::tagged(
+                "ringfort/payload-key-request-report-data/1",
+                &[
+                    &label,
+                    one_time_key,
+                    &block.0,
+                    &payload.contract.0,
+                    &payload.user_agreement,
+                    &payload.payload_sha256.0,
+                ],
+            ),
+        }
     }
 }
 

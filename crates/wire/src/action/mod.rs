@@ -27,8 +27,8 @@ pub use certificates::{
 };
 pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
 pub use keys::{
-    AnswerKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PostKeyRound, RegisterKeykeeper,
-    RequestKey, RotateLabel,
+    AnswerKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PayloadHolder, PostKeyRound,
+    RegisterKeykeeper, RequestKey, RotateLabel,
 };
 pub use locks::{Condition, LockFunds, UnlockFunds, Witness};
 pub use market::{

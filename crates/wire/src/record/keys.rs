@@ -4,7 +4,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use super::AttestationResult;
-use crate::{AccountId, Digest, Evidence, Height, HolderPolicy, KeyPhase, LabelName, PublicKey};
+use crate::{
+    AccountId, ContractId, Digest, Evidence, Height, HolderPolicy, KeyPhase, LabelName, PublicKey,
+};
 
 /// A keykeeper that registered.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -105,6 +107,8 @@ pub struct KeyRequest {
     /// The asker's X25519 key.
     #[serde(with = "hex::serde")]
     pub one_time_key: [u8; 32],
+    /// The contract whose payload it is for, if it is for one.
+    pub contract: Option<ContractId>,
     /// The block that the evidence is fresh by.
     pub block: Digest,
     /// The evidence, for keykeepers to appraise.

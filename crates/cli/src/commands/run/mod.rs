@@ -58,7 +58,7 @@ async fn carry_out(session: &Session, run: &Run) -> anyhow::Result<Status> {
         .context("read the circle's rules")?
         .parameters
         .idle_block_interval_ms;
-    let spec = run.specification(session, block_interval_ms)?;
+    let spec = run.specification(session, user.account().id(), block_interval_ms)?;
     if run.dry_run {
         let report = user.dry_run(spec).await.context("ask the market")?;
         return specification::print_dry_run(session, &report);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use client::{BundleFile, run::RunSpec};
 use wire::{
-    Amount, DomainName, EvidenceKind, EvidencePolicy, Measurement, Resources,
+    AccountId, Amount, DomainName, EvidenceKind, EvidencePolicy, LabelName, Measurement, Resources,
     match_report::{MatchReport, Misfit},
 };
 
@@ -73,6 +73,12 @@ pub struct Run {
     /// Environment of the payload: KEY=VALUE, or KEY to hand on this shell's value.
     #[arg(long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
+
+    /// Variable of the payload that holds the key of a label, in hex:
+    /// NAME=[ACCOUNT/]LABEL[@VERSION]; your own label if no account is given.
+    /// The enclave asks the keykeepers for it; nobody else ever has it.
+    #[arg(long, value_name = "NAME=LABEL")]
+    env_key: Vec<String>,
 
     /// Replicas to keep running.
     #[arg(long, default_value_t = 1)]
@@ -139,7 +145,12 @@ impl Run {
     /// What the arguments ask for.
     ///
     /// Errors: a file cannot be read; a text is not what its option takes.
-    pub fn specification(&self, session: &Session, block_ms: u64) -> anyhow::Result<RunSpec> {
+    pub fn specification(
+        &self,
+        session: &Session,
+        account: AccountId,
+        block_ms: u64,
+    ) -> anyhow::Result<RunSpec> {
         let path = self.payload.as_ref().context("no payload was given")?;
         let program =
             std::fs::read(path).with_context(|| format!("read the payload {}", path.display()))?;
@@ -163,6 +174,11 @@ impl Run {
                 .env
                 .iter()
                 .map(|pair| environment(pair))
+                .collect::<Result<_, _>>()?,
+            label_keys: self
+                .env_key
+                .iter()
+                .map(|text| label_key(text, account))
                 .collect::<Result<_, _>>()?,
             inputs: self
                 .input
@@ -226,6 +242,37 @@ fn environment(pair: &str) -> anyhow::Result<(String, String)> {
         )
     })?;
     Ok((pair.to_owned(), value))
+}
+
+/// A variable that holds a label's key: `NAME=[ACCOUNT/]LABEL[@VERSION]`.
+fn label_key(text: &str, own: AccountId) -> anyhow::Result<(String, LabelName)> {
+    let malformed = || {
+        Advice::new(
+            format!("--env-key {text} is not NAME=[ACCOUNT/]LABEL[@VERSION]"),
+            "such as --env-key DISK_KEY=disk.example",
+        )
+    };
+    let (variable, label) = text.split_once('=').ok_or_else(malformed)?;
+    let (owner, label) = match label.split_once('/') {
+        Some((owner, label)) => (
+            crate::commands::account::account_id(owner).map_err(|_| malformed())?,
+            label,
+        ),
+        None => (own, label),
+    };
+    let (service, version) = match label.split_once('@') {
+        Some((service, version)) => (service, version.parse().map_err(|_| malformed())?),
+        None => (label, 1),
+    };
+    let label = LabelName {
+        owner,
+        service: service.to_owned(),
+        version,
+    };
+    if variable.is_empty() || !label.is_well_formed() {
+        return Err(malformed().into());
+    }
+    Ok((variable.to_owned(), label))
 }
 
 /// An input file: `FILE` under its own name, or `NAME=FILE`.
@@ -366,6 +413,29 @@ mod tests {
             ("in/x", &b"1,2"[..])
         );
         assert!(input("absent").is_err());
+    }
+
+    #[test]
+    fn a_label_key_names_its_variable_owner_and_version() {
+        let own = AccountId([1; 32]);
+        let other = AccountId([2; 32]);
+        let read = |text: &str| {
+            label_key(text, own).map(|(name, label)| (name, label.owner, label.version))
+        };
+        assert_eq!(read("K=disk").unwrap(), ("K".to_owned(), own, 1));
+        let text = format!("K={other}/disk.example@7");
+        assert_eq!(read(&text).unwrap(), ("K".to_owned(), other, 7));
+        for bad in [
+            "K",
+            "=disk",
+            "K=",
+            "K=Disk",
+            "K=x/disk",
+            "K=disk@",
+            "K=disk@-1",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
