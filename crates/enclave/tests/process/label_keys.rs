@@ -140,7 +140,7 @@ fn a_payload_starts_with_the_key_that_a_quorum_derives_for_its_enclave() {
 }
 
 /// What a host says upon a wish.
-type Said = Box<dyn Fn(u32) -> HostMessage>;
+type Said<'a> = Box<dyn Fn(u32) -> HostMessage + 'a>;
 
 /// What a host says in the place of the truth, and what the user is told.
 #[test]
@@ -149,7 +149,7 @@ fn a_host_that_lies_about_a_label_is_refused_and_the_user_is_told() {
     let (other, _) = office(60);
     let user = user(&committee);
     let mut host = Host::launch(&user, PayloadKind::Job);
-    let cases: [(&str, Said); 4] = [
+    let cases: [(&str, Said<'_>); 4] = [
         (
             "another master key",
             Box::new(|wish| HostMessage::LabelState {
