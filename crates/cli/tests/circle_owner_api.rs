@@ -191,7 +191,7 @@ const ZONE: &str = r#"---
       - exchange: mail.example.
         preference: 10
   - type: CAA
-    value: {flags: 0, tag: issue, value: ca.internal}
+    value: {flags: 0, tag: issue, value: example.net}
 '*':
   type: CNAME
   value: www.kept.example.net.
@@ -239,7 +239,7 @@ fn octodns_makes_the_zone_what_its_file_says(circle: &Circle, api: &Api) {
     sync(&["--doit"]);
     served(circle, NAME, "A", &["192.0.2.30"]);
     served(circle, NAME, "MX", &["10 mail.example."]);
-    served(circle, NAME, "CAA", &[r#"0 issue "ca.internal""#]);
+    served(circle, NAME, "CAA", &[r#"0 issue "example.net""#]);
     let www = format!("www.{NAME}");
     served(circle, &www, "AAAA", &["2001:db8::1", "2001:db8::2"]);
     served(circle, &www, "A", &[]);
@@ -263,8 +263,6 @@ fn lego_gets_a_certificate_by_a_record(circle: &Circle, api: &Api) {
     let output = Command::new("lego")
         .env("PDNS_API_URL", &api.url)
         .env("PDNS_API_KEY", &api.key)
-        // The wildcard that octoDNS set is a CNAME, which lego would follow.
-        .env("LEGO_DISABLE_CNAME_SUPPORT", "true")
         .args([
             "--server",
             &authority,

@@ -16,7 +16,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("software", &["wire", "attest"]),
     ("handshake", &["wire"]),
     ("threshold", &["wire"]),
-    ("ledger", &["wire", "proof", "attest", "threshold"]),
+    ("update", &["wire"]),
+    (
+        "ledger",
+        &["wire", "proof", "attest", "threshold", "update"],
+    ),
     ("engine", &["wire"]),
     ("node", &["wire", "proof", "attest", "ledger", "engine"]),
     ("client", &["wire", "proof", "attest", "handshake"]),
@@ -24,7 +28,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "provider",
         &["wire", "client", "attest", "handshake", "platform"],
     ),
-    ("naming", &["wire", "client"]),
+    ("naming", &["wire", "client", "update"]),
     ("keykeeper", &["wire", "client", "attest", "threshold"]),
     ("enclave", &["wire", "handshake", "threshold"]),
     (

@@ -225,6 +225,7 @@ impl<'a> Execution<'a> {
             Action::NameRotate(action) => names::rotate(self, sender, action),
             Action::NameRecover(action) => names::recover(self, sender, action),
             Action::NameVeto(action) => names::veto(self, sender, action),
+            Action::NameUpdate(action) => names::update(self, action),
             Action::Notarise(action) => notary::notarise(self, sender, action),
             Action::PostOffer(action) => market::post_offer(self, sender, action),
             Action::WithdrawOffer(action) => market::withdraw_offer(self, sender, action),

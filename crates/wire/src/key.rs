@@ -97,6 +97,28 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Checks a signature over the octets as they are, without a purpose: for
+    /// protocols of others, whose octets nothing here ever signs (what is signed
+    /// for a purpose has 32). Either `s` of P-256 will do.
+    ///
+    /// Errors: [`BadSignature`], whatever the cause.
+    pub fn verify_octets(&self, octets: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        if octets.len() == size_of::<Digest>() {
+            return Err(BadSignature);
+        }
+        match self {
+            Self::Ed25519(bytes) => ed25519_zebra::VerificationKey::try_from(*bytes)
+                .and_then(|key| key.verify(&ed25519_zebra::Signature::from(signature.0), octets))
+                .map_err(|_| BadSignature),
+            Self::P256(bytes) => {
+                let signature = Signature::from_p256(signature.0).ok_or(BadSignature)?;
+                verify_p256(bytes, octets, &signature)
+            }
+        }
+    }
+}
+
 /// Checks ECDSA over P-256 with SHA-256 of `message`.
 ///
 /// Errors: [`BadSignature`], also for the upper `s`: it would give one message

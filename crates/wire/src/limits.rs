@@ -163,3 +163,7 @@ pub const MAX_KEYKEEPERS: usize = 64;
 
 /// What a keykeeper posts in a round: a dealing for 64 players is below 10 KiB.
 pub const MAX_KEY_POST_BYTES: usize = 10 * 1024;
+
+/// Signed updates of one name whose signatures begin in the same second: more
+/// than a person sends, few enough to remember.
+pub const MAX_UPDATES_PER_SECOND: usize = 16;

@@ -187,6 +187,16 @@ rejects! {
     95 AcmeNamesRefused = "an order's names are at or beneath one registered name of this circle, ascending, each once",
     /// Certificates.
     96 AcmeNotProven = "the ledger's own records do not show what the challenge asks for",
+    /// Certificates.
+    97 CertificateForbidden = "the name's CAA records do not let this circle's authority issue: add \"0 issue\" with the apex, or remove them",
+    /// Names.
+    98 UpdateMalformed = "the message is no update that could be applied: one zone, one name, and a SIG(0) at the end",
+    /// Names.
+    99 UpdateSignature = "the update is not signed by the key of the name's owner",
+    /// Names.
+    100 UpdateTime = "the update's signature does not hold now, or the message or a later one was applied: sign it again",
+    /// Names.
+    101 UpdatePrerequisite = "a prerequisite of the update does not hold",
     /// Keys.
     104 NotKeykeeper = "the sender is no keykeeper of whom this is asked, or is not registered",
     /// Keys.

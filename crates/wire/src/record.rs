@@ -14,8 +14,8 @@ pub use keys::{
     KeyAnswer, KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Keykeeper, Label,
 };
 pub use names::{
-    AddressOwners, Bid, Commitment, Name, NameEndpoint, NameStatus, Recovery, RecoveryVote,
-    ReleaseReason, Released,
+    AddressOwners, Bid, Commitment, Name, NameEndpoint, NameStatus, NameUpdates, Recovery,
+    RecoveryVote, ReleaseReason, Released,
 };
 pub use notary::Notarisation;
 

@@ -148,6 +148,11 @@ pub fn recovery(name: &DomainName) -> Vec<u8> {
     join("v/", &[name.as_str().as_bytes()])
 }
 
+/// [`crate::record::NameUpdates`].
+pub fn name_updates(name: &DomainName) -> Vec<u8> {
+    join("w/", &[name.as_str().as_bytes()])
+}
+
 /// Prefix of every address of a name; what follows is [`address_names`]'s.
 pub const ADDRESSES: &[u8] = b"p/";
 

@@ -331,14 +331,19 @@ impl Circle {
             .collect()
     }
 
-    /// What delv, which trusts the keys that `signer keys` names, says of a
-    /// question to the name node.
-    pub fn delv(&self, name: &str, rtype: &str) -> String {
-        let ds = wait_for("the signer has made its keys", || {
+    /// The DS record of the zone's key, by which resolvers trust the zone.
+    pub fn anchor(&self) -> String {
+        wait_for("the signer has made its keys", || {
             let keys = self.json(&["signer", "keys"]);
             let mut keys = keys.as_array()?.iter();
             keys.find_map(|key| key["ds"].as_str().map(str::to_owned))
-        });
+        })
+    }
+
+    /// What delv, which trusts the keys that `signer keys` names, says of a
+    /// question to the name node.
+    pub fn delv(&self, name: &str, rtype: &str) -> String {
+        let ds = self.anchor();
         let fields: Vec<&str> = ds.split_whitespace().collect();
         let anchor = format!(
             "trust-anchors {{ \"{}\" static-ds {} \"{}\"; }};\n",

@@ -6,12 +6,13 @@ use wire::{
     state_key,
 };
 
-use super::{Entry, account::live_account, authority, log, order, standing};
+use super::{Entry, account::live_account, authority, caa, log, order, standing};
 use crate::execution::{Execution, Sender};
 
 /// Errors: [`Reject::NotAuthority`], [`Reject::AcmeOrderNotFound`],
-///         [`Reject::AcmeOrderState`], [`Reject::AcmeAccountNotFound`], and
-///         those of a name that changed hands.
+///         [`Reject::AcmeOrderState`], [`Reject::AcmeAccountNotFound`],
+///         [`Reject::CertificateForbidden`], and those of a name that changed
+///         hands.
 pub(crate) fn finalize(
     execution: &mut Execution<'_>,
     sender: &Sender,
@@ -69,13 +70,15 @@ pub(crate) fn issue(
     Ok(())
 }
 
-/// The account lives and the name is still whose it was. An account that acts
-/// for the owner has nothing else to show.
+/// The account lives, the name is still whose it was, and its records do not
+/// forbid the certificate. An account that acts for the owner has nothing else
+/// to show.
 fn check(execution: &Execution<'_>, order: &AcmeOrder) -> Result<(), Reject> {
     let account = live_account(execution, order.account)?;
     let by_owner = order.validations.contains(&Some(Validation::Owner));
     if by_owner && account.owner != Some(order.owner) {
         return Err(Reject::NotOwner);
     }
-    standing(execution, &order.domain, order.owner, order.registered_at).map(drop)
+    standing(execution, &order.domain, order.owner, order.registered_at)?;
+    caa::check(execution, order)
 }

@@ -9,8 +9,10 @@
 //! Source: docs/spec/acme.md, docs/spec/certificates.md.
 
 mod account;
+mod caa;
 mod finish;
 mod log;
+mod look_up;
 mod order;
 mod prune;
 mod publish;

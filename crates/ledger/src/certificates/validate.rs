@@ -1,7 +1,7 @@
 //! Records how a name of an order was validated.
 //!
 //! dns-01 is the ledger's own finding: the TXT record stands in the name's
-//! records or it does not. For http-01 and tls-alpn-01 the ledger takes the
+//! records, or where they lead as aliases within the circle, or it does not. For http-01 and tls-alpn-01 the ledger takes the
 //! authority's word for the answer, and checks that the address is the name's.
 
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use wire::{
     record::{AcmeOrderStatus, Name},
 };
 
-use super::{account::live_account, authority, order, standing};
+use super::{account::live_account, authority, look_up::look_up, order, standing};
 use crate::execution::{Execution, Sender};
 
 const A: u16 = 1;
@@ -45,7 +45,7 @@ pub(crate) fn validate(
                 let token = acme_token(action.order, action.name);
                 let thumbprint = Digest::of(&[&account.key]);
                 let text = acme_dns_text(&acme_key_authorization(&token, thumbprint));
-                holds_text(&record, &name.name, &text)
+                holds_text(execution, &name.name, &text)
             }
             Validation::Http01(address) | Validation::TlsAlpn01(address) => {
                 has_address(&record, name, address)
@@ -69,19 +69,13 @@ pub(crate) fn validate(
 }
 
 /// RFC 8555 §8.4: one of the TXT records at `_acme-challenge` says `text`.
-fn holds_text(record: &Name, name: &DomainName, text: &str) -> bool {
-    let owner = match name.prefix_under(&record.name) {
-        Some(prefix) => format!("_acme-challenge.{prefix}"),
-        None => "_acme-challenge".to_owned(),
-    };
+fn holds_text(execution: &Execution<'_>, name: &DomainName, text: &str) -> bool {
     // One character string of 43 octets (RFC 1035 §3.3.14).
     let mut data = vec![text.len() as u8];
     data.extend_from_slice(text.as_bytes());
-    record.records.iter().any(|set| {
-        set.rtype == TXT
-            && set.owner.as_ref().map(RelativeName::as_str) == Some(owner.as_str())
-            && set.data.contains(&data)
-    })
+    format!("_acme-challenge.{name}")
+        .parse()
+        .is_ok_and(|place: DomainName| look_up(execution, &place, TXT).contains(&data))
 }
 
 /// Whether `address` is one of the name's own A and AAAA records. A wildcard

@@ -52,6 +52,9 @@ pub(super) fn release(execution: &mut Execution<'_>, record: &Name, reason: Rele
     execution.state.delete(state_key::name(&record.name));
     execution
         .state
+        .delete(state_key::name_updates(&record.name));
+    execution
+        .state
         .delete(state_key::rent_due(record.rent_due, &record.name));
     credit(execution, record.owner.account(), record.deposit);
     execution.emit(Event::NameReleased {

@@ -27,6 +27,7 @@ mod sale;
 mod secure;
 mod set;
 mod transfer;
+mod update;
 
 use wire::{DomainName, Event, PublicKey, Reject, record::Name, record::NameStatus, state_key};
 
@@ -51,6 +52,7 @@ pub(crate) use sale::{buy, sell};
 pub(crate) use secure::secure;
 pub(crate) use set::set;
 pub(crate) use transfer::transfer;
+pub(crate) use update::update;
 
 /// The registered name.
 pub(crate) fn find(execution: &Execution<'_>, name: &DomainName) -> Result<Name, Reject> {

@@ -28,7 +28,7 @@ pub(crate) fn set(
     Ok(())
 }
 
-fn check_limits(sets: &[RecordSet]) -> Result<(), Reject> {
+pub(super) fn check_limits(sets: &[RecordSet]) -> Result<(), Reject> {
     let within = !sets.is_empty()
         && sets.len() <= MAX_RECORD_SETS
         && sets.iter().all(|set| {
@@ -47,7 +47,7 @@ fn check_limits(sets: &[RecordSet]) -> Result<(), Reject> {
 
 /// The name's sets once `replacements` took their places: ascending by owner
 /// (the name itself first) and type.
-fn replaced(
+pub(super) fn replaced(
     name: &DomainName,
     sets: Vec<RecordSet>,
     replacements: &[RecordSet],

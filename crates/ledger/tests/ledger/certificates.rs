@@ -99,18 +99,42 @@ fn issued(world: &mut World) -> Result<Digest, Reject> {
     Ok(order)
 }
 
-fn set(world: &mut World, owner: Option<&str>, rtype: u16, data: Vec<u8>) -> Verdict {
-    let set = RecordSet {
+fn set_of(owner: Option<&str>, rtype: u16, data: Vec<u8>) -> RecordSet {
+    RecordSet {
         owner: owner.map(|owner| owner.parse().unwrap()),
         rtype,
         ttl: 60,
         data: vec![data],
-    };
-    let action = NameSet {
-        name: name("hello.internal"),
-        records: vec![set],
-    };
-    world.send(USER, Action::NameSet(action))
+    }
+}
+
+fn set(world: &mut World, owner: Option<&str>, rtype: u16, data: Vec<u8>) -> Verdict {
+    set_all(world, vec![set_of(owner, rtype, data)])
+}
+
+fn set_all(world: &mut World, records: Vec<RecordSet>) -> Verdict {
+    let name = name("hello.internal");
+    world.send(USER, Action::NameSet(NameSet { name, records }))
+}
+
+/// Finalizes the owner's order for `names` beside CAA records: owner, flags,
+/// tag, value.
+fn with_caa(world: &mut World, names: &str, caa: &[(Option<&str>, u8, &str, &str)]) -> Verdict {
+    world.register_name(USER, "hello.internal")?;
+    let mut sets: Vec<RecordSet> = Vec::new();
+    for &(owner, flags, tag, value) in caa {
+        let data = [&[flags, tag.len() as u8], tag.as_bytes(), value.as_bytes()].concat();
+        let one = set_of(owner, 257, data.clone());
+        match sets.iter_mut().find(|set| set.owner == one.owner) {
+            Some(set) => set.data.push(data),
+            None => sets.push(one),
+        }
+    }
+    set_all(world, sets)?;
+    let bound = binding(world, USER);
+    open_account(world, Some(bound))?;
+    let order = open_order(world, &[names])?;
+    finalize(world, order)
 }
 
 fn text_for(order: Digest) -> Vec<u8> {
@@ -300,6 +324,107 @@ pub const CASES: &[Case] = &[
         let order = ordered(world, &["*.www.hello.internal"])?;
         set(world, Some("_acme-challenge.www"), 16, text_for(order))?;
         validate(world, order, Some(Validation::Dns01))
+    }),
+    ("accepts dns-01 where an alias leads", Ok(()), |world| {
+        let order = ordered(world, &["*.www.hello.internal"])?;
+        world.register_name(STRANGER, "proofs.internal")?;
+        let alias = b"\x04Acme\x06proofs\x08internal\x00".to_vec();
+        set(world, Some("_acme-challenge.www"), 5, alias)?;
+        let there = set_of(Some("*"), 16, text_for(order));
+        world.send(
+            STRANGER,
+            Action::NameSet(NameSet {
+                name: name("proofs.internal"),
+                records: vec![there],
+            }),
+        )?;
+        validate(world, order, Some(Validation::Dns01))
+    }),
+    (
+        "rejects dns-01 by a wildcard above a name that exists",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["www.hello.internal"])?;
+            set(world, Some("*"), 16, text_for(order))?;
+            set(world, Some("www"), 1, vec![192, 0, 2, 1])?;
+            validate(world, order, Some(Validation::Dns01))
+        },
+    ),
+    (
+        "rejects dns-01 where aliases lead in a circle",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["hello.internal"])?;
+            let itself = b"\x0f_acme-challenge\x05hello\x08internal\x00".to_vec();
+            set(world, Some("_acme-challenge"), 5, itself)?;
+            validate(world, order, Some(Validation::Dns01))
+        },
+    ),
+    (
+        "rejects a name whose CAA names another authority",
+        Err(Reject::CertificateForbidden),
+        |world| with_caa(world, "hello.internal", &[(None, 0, "issue", "ca.example")]),
+    ),
+    (
+        "rejects a name whose CAA lets nobody issue",
+        Err(Reject::CertificateForbidden),
+        |world| with_caa(world, "hello.internal", &[(None, 0, "issue", ";")]),
+    ),
+    ("accepts a name whose CAA names the apex", Ok(()), |world| {
+        let several = [
+            (None, 0, "issue", "ca.example"),
+            (
+                None,
+                0,
+                "Issue",
+                " Internal ; validationmethods=dns-01,ca-owner-key; x=y",
+            ),
+        ];
+        with_caa(world, "hello.internal", &several)
+    }),
+    (
+        "rejects a validation that the CAA does not name",
+        Err(Reject::CertificateForbidden),
+        |world| {
+            let only = (None, 0, "issue", "internal; validationmethods=dns-01");
+            with_caa(world, "hello.internal", &[only])
+        },
+    ),
+    (
+        "rejects a critical property that nobody here knows",
+        Err(Reject::CertificateForbidden),
+        |world| with_caa(world, "hello.internal", &[(None, 128, "future", "x")]),
+    ),
+    (
+        "accepts an unknown property that is not critical",
+        Ok(()),
+        |world| with_caa(world, "hello.internal", &[(None, 0, "future", "x")]),
+    ),
+    (
+        "rejects a wildcard that issuewild keeps to another",
+        Err(Reject::CertificateForbidden),
+        |world| {
+            let both = [
+                (None, 0, "issue", "internal"),
+                (None, 0, "issuewild", "ca.example"),
+            ];
+            with_caa(world, "*.hello.internal", &both)
+        },
+    ),
+    (
+        "rejects beneath a name whose CAA names another authority",
+        Err(Reject::CertificateForbidden),
+        |world| {
+            let above = (Some("b"), 0, "issue", "ca.example");
+            with_caa(world, "a.b.hello.internal", &[above])
+        },
+    ),
+    ("accepts by the closest CAA alone", Ok(()), |world| {
+        let both = [
+            (None, 0, "issue", "ca.example"),
+            (Some("b"), 0, "issue", "internal"),
+        ];
+        with_caa(world, "a.b.hello.internal", &both)
     }),
     (
         "rejects http-01 at an address that is not the name's",

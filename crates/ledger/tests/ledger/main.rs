@@ -22,5 +22,6 @@ mod names;
 mod notary;
 mod properties;
 mod rejects;
+mod updates;
 mod world;
 mod zones;

@@ -22,6 +22,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::name_servers::CASES,
         crate::members::CASES,
         crate::certificates::CASES,
+        crate::updates::CASES,
     ];
     let reached: BTreeSet<Reject> = tables
         .into_iter()

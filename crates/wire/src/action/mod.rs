@@ -47,8 +47,8 @@ pub use name_servers::{
     CertifyNameServer, NAME_SERVER_LABEL, NameServerPorts, NameServerTerms, RegisterNameServer,
 };
 pub use names::{
-    NameCancel, NameCommit, NameRenew, NameReveal, NameSecure, NameSet, NameTransfer, RecordSet,
-    ServerKey, name_commitment,
+    NameCancel, NameCommit, NameRenew, NameReveal, NameSecure, NameSet, NameTransfer, NameUpdate,
+    RecordSet, ServerKey, name_commitment,
 };
 pub use notary::Notarise;
 pub use zones::{KEY_SIGNING_FLAGS, SetZone, ZONE_SIGNING_FLAGS, ZoneKey, ZoneServer};
@@ -107,6 +107,8 @@ pub enum Action {
     NameRecover(NameRecover) = 0x1d,
     /// Names: end a recovery.
     NameVeto(NameVeto) = 0x1e,
+    /// See [`NameUpdate`].
+    NameUpdate(NameUpdate) = 0x1f,
 
     /// Notary: record the digest of a data item.
     Notarise(Notarise) = 0x50,
@@ -207,6 +209,7 @@ impl Action {
             Self::NameRotate(_) => "name_rotate",
             Self::NameRecover(_) => "name_recover",
             Self::NameVeto(_) => "name_veto",
+            Self::NameUpdate(_) => "name_update",
             Self::Notarise(_) => "notarise",
             Self::PostOffer(_) => "post_offer",
             Self::WithdrawOffer(_) => "withdraw_offer",

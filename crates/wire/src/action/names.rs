@@ -65,6 +65,17 @@ pub struct NameSet {
     pub records: Vec<RecordSet>,
 }
 
+/// Changes a name's records as its owner asked in a DNS message (RFC 2136) with
+/// the owner's own signature (RFC 2931); anyone may send it.
+///
+/// Source: docs/spec/update.md.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameUpdate {
+    /// The message, as it came.
+    #[serde(with = "hex::serde")]
+    pub message: Vec<u8>,
+}
+
 /// The key of a server: one that answers at a name, or the name server to
 /// which a subdomain is delegated (seed 002: the domain public key and the
 /// certificate of the domain security transaction).

@@ -20,6 +20,16 @@ pub struct Commitment {
     pub committed_at: Height,
 }
 
+/// The newest signed updates of a name, so that each is good once.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct NameUpdates {
+    /// When the newest signature began to hold, Unix seconds; none older counts.
+    pub inception: u32,
+    /// What was signed of those that began to hold in that second, at most
+    /// [`crate::limits::MAX_UPDATES_PER_SECOND`].
+    pub digests: Vec<Digest>,
+}
+
 /// Whether a name resolves.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,

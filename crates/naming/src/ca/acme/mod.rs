@@ -284,7 +284,7 @@ async fn directory<L: Ledger + Post>(State(server): State<Server<L>>) -> Respons
         .authority
         .apexes()
         .iter()
-        .map(|apex| format!("ca.{apex}"))
+        .map(ToString::to_string)
         .collect();
     Json(json!({
         "newNonce": server.url("new-nonce"),

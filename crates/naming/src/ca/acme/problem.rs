@@ -117,6 +117,7 @@ impl From<Reject> for Problem {
             Reject::AcmeNamesRefused | Reject::NameNotFound => {
                 Self::forbidden("rejectedIdentifier", reject)
             }
+            Reject::CertificateForbidden => Self::forbidden("caa", reject),
             Reject::AcmeAccountNotFound
             | Reject::AcmeBindingInvalid
             | Reject::NotOwner
