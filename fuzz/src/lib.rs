@@ -13,6 +13,7 @@ mod hosts;
 mod keys;
 mod ledger;
 mod presentation;
+mod update;
 
 /// One decoder under test.
 pub struct Target {
@@ -30,6 +31,11 @@ pub const TARGETS: &[Target] = &[
         name: "presentation",
         seeds: presentation::texts,
         run: presentation::text,
+    },
+    Target {
+        name: "name_update",
+        seeds: update::messages,
+        run: update::message,
     },
     Target {
         name: "acme_message",

@@ -1,12 +1,12 @@
-//! An owner's records kept by programs that speak to PowerDNS: lexicon,
-//! octoDNS, and lego, which gets a certificate of the circle's authority by a
-//! record that it sets itself.
+//! An owner's records kept by stock programs: lexicon and octoDNS, which speak to
+//! PowerDNS, lego, which gets a certificate of the circle's authority by a record
+//! that it sets itself, and nsupdate.
 
 mod harness;
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -288,4 +288,113 @@ fn lego_gets_a_certificate_by_a_record(circle: &Circle, api: &Api) {
     assert!(certificate.exists(), "{said}");
     let left = dig(circle, &format!("_acme-challenge.{NAME}"), "TXT");
     assert!(left.len() <= 1, "lego removes its record: {left:?}");
+}
+
+/// Files from which BIND signs, of a key that owns `name`; their common part.
+fn update_key(circle: &Circle, key: &str, name: &str) -> PathBuf {
+    let directory = circle.scratch(&format!("keys-{key}-{name}"));
+    std::fs::create_dir_all(&directory).unwrap();
+    let passphrase = circle.state().join("user/passphrase");
+    let written = circle.json(&[
+        "--key",
+        key,
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+        "name",
+        "update-key",
+        name,
+        "--directory",
+        directory.to_str().unwrap(),
+    ]);
+    PathBuf::from(written["private"].as_str().unwrap()).with_extension("")
+}
+
+/// What nsupdate says to a script; the circle's name server is told.
+fn nsupdate(circle: &Circle, key: &Path, more: &[&str], script: &str) -> (bool, String) {
+    let port = circle.base_port + 153;
+    let file = circle.scratch("nsupdate.txt");
+    let script = format!("server 127.0.0.1 {port}\nzone internal\n{script}\nsend\n");
+    std::fs::write(&file, script).unwrap();
+    let output = Command::new("nsupdate")
+        .args(["-t", "20", "-k"])
+        .arg(key)
+        .args(more)
+        .arg(&file)
+        .output()
+        .expect("nsupdate is installed by script/setup");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.success(), said)
+}
+
+#[test]
+fn nsupdate_changes_records_with_the_owners_key_and_no_other() {
+    let circle = Circle::up();
+    circle.ringfort(&["name", "register", "kept.internal"]);
+    let passphrase = circle.state().join("user/passphrase");
+    let passphrase = passphrase.to_str().unwrap();
+    let hardware = [
+        "--passphrase-file",
+        passphrase,
+        "keys",
+        "new",
+        "hardware",
+        "--p256",
+    ];
+    let made = circle.json(&hardware);
+    let account = made["account"].as_str().unwrap();
+    circle.ringfort(&["--key", "user", "account", "transfer", account, "100000"]);
+    let by_hardware = ["--key", "hardware", "--passphrase-file", passphrase];
+    circle.ringfort(&[&by_hardware[..], &["name", "register", "other.internal"]].concat());
+    let kept = update_key(&circle, "user", "kept.internal");
+    let other = update_key(&circle, "hardware", "other.internal");
+
+    // Ed25519, over UDP; P-256, over TCP.
+    let first = "update add www.kept.internal 60 A 192.0.2.7\n\
+                 update add www.kept.internal 60 A 192.0.2.8\n\
+                 update add kept.internal 60 TXT \"two words\"";
+    let (done, said) = nsupdate(&circle, &kept, &[], first);
+    assert!(done, "{said}");
+    served(
+        &circle,
+        "www.kept.internal",
+        "A",
+        &["192.0.2.7", "192.0.2.8"],
+    );
+    served(&circle, "kept.internal", "TXT", &["\"two words\""]);
+    let alias = "update add *.other.internal 60 CNAME www.kept.internal";
+    let (done, said) = nsupdate(&circle, &other, &["-v"], alias);
+    assert!(done, "{said}");
+    served(
+        &circle,
+        "any.other.internal",
+        "A",
+        &["192.0.2.7", "192.0.2.8", "www.kept.internal."],
+    );
+
+    // What BIND's manual shows: a change only if things are as expected.
+    let guarded = "prereq yxrrset www.kept.internal A 192.0.2.7\n\
+                   update delete www.kept.internal A";
+    let (done, said) = nsupdate(&circle, &kept, &[], guarded);
+    assert!(!done && said.contains("NXRRSET"), "{said}");
+    let guarded = "prereq nxrrset www.kept.internal AAAA\n\
+                   update delete www.kept.internal A 192.0.2.7\n\
+                   update delete kept.internal";
+    let (done, said) = nsupdate(&circle, &kept, &[], guarded);
+    assert!(done, "{said}");
+    served(&circle, "www.kept.internal", "A", &["192.0.2.8"]);
+    served(&circle, "kept.internal", "TXT", &[]);
+
+    // Another owner's key, and a name that nobody has.
+    let theft = "update add www.kept.internal 60 A 192.0.2.66";
+    let foreign = update_key(&circle, "hardware", "kept.internal");
+    let (done, said) = nsupdate(&circle, &foreign, &[], theft);
+    assert!(!done && said.contains("REFUSED"), "{said}");
+    let (done, said) = nsupdate(&circle, &other, &[], theft);
+    assert!(!done && said.contains("REFUSED"), "{said}");
+    let nobodys = "update add nobody.internal 60 A 192.0.2.66";
+    let nobody = update_key(&circle, "hardware", "nobody.internal");
+    let (done, said) = nsupdate(&circle, &nobody, &[], nobodys);
+    assert!(!done && said.contains("NOTZONE"), "{said}");
+    served(&circle, "www.kept.internal", "A", &["192.0.2.8"]);
 }

@@ -151,10 +151,15 @@ impl UnlockedKey {
         signing_key(self.kind, self.seed.expose()).expect("the seed was checked when it came in")
     }
 
+    /// The seed, for another program that is to sign with the key; drop it soon.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*self.seed.expose())
+    }
+
     /// The seed of an Ed25519 key, for a protocol in which the key is an identity
     /// beside the ledger; none of a P-256 key.
     pub fn ed25519_seed(&self) -> Option<Zeroizing<[u8; 32]>> {
-        matches!(self.kind, KeyKind::Ed25519).then(|| Zeroizing::new(*self.seed.expose()))
+        matches!(self.kind, KeyKind::Ed25519).then(|| self.seed())
     }
 
     /// Writes a secret of this key's holder to a file that only this key file

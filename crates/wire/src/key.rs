@@ -98,6 +98,20 @@ impl PublicKey {
 }
 
 impl PublicKey {
+    /// The number of the key's algorithm among DNSSEC's, and the key as DNSKEY
+    /// and KEY records hold it (RFC 6605 §4, RFC 8080 §3); none for bytes that
+    /// are no point of the curve.
+    pub fn dns_form(&self) -> Option<(u8, Vec<u8>)> {
+        match self {
+            Self::Ed25519(bytes) => Some((15, bytes.to_vec())),
+            Self::P256(bytes) => {
+                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).ok()?;
+                // Without the octet that says that both coordinates follow.
+                Some((13, key.to_sec1_point(false).as_bytes()[1..].to_vec()))
+            }
+        }
+    }
+
     /// Checks a signature over the octets as they are, without a purpose: for
     /// protocols of others, whose octets nothing here ever signs (what is signed
     /// for a purpose has 32). Either `s` of P-256 will do.

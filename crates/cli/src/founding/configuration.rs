@@ -83,6 +83,7 @@ struct Identity {
 struct Registration {
     key_file: PathBuf,
     passphrase_file: PathBuf,
+    updates: bool,
 }
 
 #[derive(Serialize)]
@@ -128,6 +129,7 @@ pub fn write(
         registration: Registration {
             passphrase_file: passphrase_file(&names_account),
             key_file: names_account,
+            updates: true,
         },
     };
     write_toml(&state.names().join("names.toml"), &names)?;

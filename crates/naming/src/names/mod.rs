@@ -20,6 +20,7 @@ mod status;
 mod subjects;
 mod synthesis;
 mod transfer;
+mod updates;
 mod zone;
 
 use std::{
@@ -133,7 +134,10 @@ pub async fn run_over(
     config: NamesConfig,
 ) -> Result<std::convert::Infallible, NamesError> {
     let published = Arc::new(Published::new(config.tolerance));
-    let fronts = Fronts::start(&config.fronts, &published).await?;
+    let takes_updates = config.registration.as_ref().is_some_and(|own| own.updates);
+    let (updates, arriving) = updates::channel();
+    let updates = takes_updates.then_some(updates);
+    let fronts = Fronts::start_with(&config.fronts, &published, updates).await?;
     let mut settings = config.zone;
     if settings.ns_addresses.is_empty() {
         settings.ns_addresses = own_addresses(&config.fronts.listen);
@@ -153,7 +157,14 @@ pub async fn run_over(
             _ => std::future::pending().await,
         }
     };
+    let updating = async {
+        if let (Some(account), true) = (&account, takes_updates) {
+            updates::relay(account, arriving).await;
+        }
+        std::future::pending().await
+    };
     tokio::select! {
+        never = updating => Ok(never),
         never = following => Ok(never),
         never = registering => Ok(never),
     }

@@ -48,6 +48,10 @@ pub struct RegistrationSettings {
     /// Addresses as clients reach them; by default those it listens on.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// Whether updates that owners signed are put on the ledger with the
+    /// account, which pays for them.
+    #[serde(default)]
+    pub updates: bool,
 }
 
 /// Why the server is not registered or certified yet.

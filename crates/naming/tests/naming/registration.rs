@@ -48,6 +48,7 @@ impl Circle {
                 ..FrontSettings::default()
             },
             registration: Some(RegistrationSettings {
+                updates: false,
                 key_file: "unused".into(),
                 passphrase_file: "unused".into(),
                 apex: None,

@@ -10,6 +10,7 @@ mod reverse;
 mod sale;
 mod secure;
 mod show;
+mod update_key;
 mod zone_file;
 
 use wire::{Action, Amount, DomainName, NameCancel, NameRenew, NameTransfer, PublicKey};
@@ -97,6 +98,8 @@ pub enum Name {
     },
     /// Serve your names over the HTTP interface of PowerDNS, for octoDNS, lexicon, lego and the like.
     Api(api::Api),
+    /// Write the key of a name to files for `nsupdate`.
+    UpdateKey(update_key::UpdateKey),
     /// Fetch the proof of a name into a file.
     Proof(proof::Fetch),
     /// Verify the proof of a name, with the circle's key and nothing else.
@@ -138,6 +141,7 @@ pub fn execute(session: &Session, command: Name) -> anyhow::Result<Status> {
         Name::Recover(recover) => recover.execute(session),
         Name::Veto { name } => keys::veto(session, name),
         Name::Api(api) => api.execute(session),
+        Name::UpdateKey(key) => key.execute(session),
         Name::Proof(fetch) => fetch.execute(session),
         Name::Verify(verify) => verify.execute(session),
     }

@@ -39,6 +39,7 @@ use super::{
     rate_limit::{RateLimit, RateLimiter},
     status,
     transfer::{self, TransferError, TransferSettings, Transfers},
+    updates::Updates,
 };
 
 /// Where a name server answers, and how.
@@ -130,6 +131,15 @@ impl Fronts {
         settings: &FrontSettings,
         published: &Arc<Published>,
     ) -> Result<Self, FrontError> {
+        Self::start_with(settings, published, None).await
+    }
+
+    /// As [`Fronts::start`]; owners' updates go to `updates`, if it is given.
+    pub(super) async fn start_with(
+        settings: &FrontSettings,
+        published: &Arc<Published>,
+        updates: Option<Updates>,
+    ) -> Result<Self, FrontError> {
         if settings.listen.is_empty() {
             return Err(FrontError::NoAddress);
         }
@@ -139,6 +149,7 @@ impl Fronts {
         let shared = Shared {
             published: Arc::clone(published),
             transfers: transfers.clone(),
+            updates,
             cookies: Arc::clone(&cookies),
             limiter: Arc::new(RateLimiter::new(settings.rate_limit.clone())),
         };

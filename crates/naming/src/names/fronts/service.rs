@@ -10,6 +10,7 @@ use crate::names::{
     published::{Published, now_ms},
     rate_limit::{RateLimiter, Verdict},
     transfer::{self, Heard, Replies, Transfers},
+    updates::{Pending, Updates},
 };
 
 /// What all fronts of a server share.
@@ -19,6 +20,7 @@ pub(in crate::names) struct Shared {
     pub cookies: CookieJar,
     pub limiter: Arc<RateLimiter>,
     pub transfers: Option<Arc<Transfers>>,
+    pub updates: Option<Updates>,
 }
 
 /// What a connection is answered with.
@@ -27,6 +29,8 @@ pub(in crate::names) enum Answers {
     One(Vec<u8>),
     /// The messages of a transfer.
     Many(Box<Replies>),
+    /// One message, once the ledger has spoken.
+    Later(Pending),
 }
 
 /// One front's, or one worker's, way to answers.
@@ -60,8 +64,16 @@ impl Service {
         response
     }
 
+    /// The response to come if `query` is an update that this server takes.
+    pub fn update(&self, query: &[u8]) -> Option<Pending> {
+        self.shared.updates.as_ref()?.hear(query)
+    }
+
     /// Answers a query that came over a stream, on which whole zones go too.
     pub fn answer_stream(&self, query: &[u8], client: IpAddr) -> Option<Answers> {
+        if let Some(pending) = self.update(query) {
+            return Some(Answers::Later(pending));
+        }
         let heard = match &self.shared.transfers {
             Some(transfers) => transfers.hear(query, true, &self.shared.published),
             None => Heard::Plain,

@@ -27,6 +27,9 @@ pub(super) const IDLE_TENTHS: u16 = 100;
 /// How long a begun query, or a response, may take to cross.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the ledger may take with an update.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long TLS may take to begin.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -78,6 +81,11 @@ async fn converse(
                     send(stream.get_mut(), &mut responses).await?;
                 }
             }
+            Some(Answers::Later(pending)) => match timeout(LEDGER_TIMEOUT, pending).await {
+                Ok(Ok(response)) => frame(&response, &mut responses)?,
+                // The client asks again, and a message counts once.
+                Ok(Err(_)) | Err(_) => break,
+            },
             None => {
                 debug!(%client, "what arrived is no query");
                 break;

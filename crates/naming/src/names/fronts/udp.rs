@@ -14,7 +14,10 @@ use std::{
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, sync::watch};
+use tokio::{
+    io::Interest,
+    sync::{mpsc, watch},
+};
 use tracing::{debug, error};
 
 use super::service::Service;
@@ -120,15 +123,21 @@ async fn serve(
     let socket = tokio::net::UdpSocket::from_std(socket)?;
     let mut storage = vec![0; BATCH_SIZE * BUFFER];
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
+    let (later, mut late) = mpsc::unbounded_channel();
     loop {
-        let received = socket
-            .async_io(Interest::READABLE, || {
-                let mut chunks = storage.chunks_exact_mut(BUFFER);
-                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-                    std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-                state.recv((&socket).into(), &mut slices, &mut metas)
-            })
-            .await;
+        let received = socket.async_io(Interest::READABLE, || {
+            let mut chunks = storage.chunks_exact_mut(BUFFER);
+            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            state.recv((&socket).into(), &mut slices, &mut metas)
+        });
+        let received = tokio::select! {
+            received = received => received,
+            Some(Late { response, meta }) = late.recv() => {
+                send(&socket, state, &response, &meta, is_wildcard);
+                continue;
+            }
+        };
         let count = match received {
             Ok(count) => count,
             Err(error) => {
@@ -143,22 +152,49 @@ async fn serve(
                 continue;
             }
             for query in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                if let Some(pending) = service.update(query) {
+                    let (later, meta) = (later.clone(), *meta);
+                    tokio::spawn(async move {
+                        if let Ok(response) = pending.await {
+                            // The worker is gone otherwise, and so is the client's server.
+                            let _ = later.send(Late { response, meta });
+                        }
+                    });
+                    continue;
+                }
                 let Some(response) = service.answer_datagram(query, meta.addr.ip()) else {
                     continue;
                 };
-                let transmit = Transmit {
-                    destination: meta.addr,
-                    ecn: None,
-                    contents: &response,
-                    segment_size: None,
-                    src_ip: meta.dst_ip.filter(|_| is_wildcard),
-                };
-                // What does not fit the socket's buffer is lost, as on any
-                // other stretch of its way.
-                if let Err(error) = state.try_send((&socket).into(), &transmit) {
-                    debug!(%error, client = %meta.addr, "sending a response failed");
-                }
+                send(&socket, state, &response, meta, is_wildcard);
             }
         }
+    }
+}
+
+/// A response that the ledger had to be asked for.
+struct Late {
+    response: Vec<u8>,
+    meta: RecvMeta,
+}
+
+/// Sends a response to where its query came from.
+fn send(
+    socket: &tokio::net::UdpSocket,
+    state: &UdpSocketState,
+    response: &[u8],
+    meta: &RecvMeta,
+    is_wildcard: bool,
+) {
+    let transmit = Transmit {
+        destination: meta.addr,
+        ecn: None,
+        contents: response,
+        segment_size: None,
+        src_ip: meta.dst_ip.filter(|_| is_wildcard),
+    };
+    // What does not fit the socket's buffer is lost, as on any other stretch of
+    // its way.
+    if let Err(error) = state.try_send(socket.into(), &transmit) {
+        debug!(%error, client = %meta.addr, "sending a response failed");
     }
 }
