@@ -33,7 +33,7 @@
 //!
 //! In `blst`: `min_sig::Signature::verify(true, &message, DST, &[], &key, true)`.
 
-use commonware_codec::Encode;
+use commonware_codec::{DecodeExt, Encode};
 use commonware_consensus::{
     simplex::types::{Finalization, Proposal},
     types::{Epoch, Round, View},
@@ -87,6 +87,21 @@ impl Certificate {
         let round = Round::new(Epoch::new(self.epoch), View::new(self.view));
         let proposal = Proposal::new(round, View::new(self.parent_view), EngineDigest(header.0));
         commonware_utils::union_unique(&namespace, &proposal.encode())
+    }
+
+    /// What the engine calls a certificate of `header`; none if the signature
+    /// is no point of the group. It is not verified.
+    pub(crate) fn finalization(
+        &self,
+        header: Digest,
+    ) -> Option<Finalization<Scheme, EngineDigest>> {
+        let round = Round::new(Epoch::new(self.epoch), View::new(self.view));
+        let proposal = Proposal::new(round, View::new(self.parent_view), EngineDigest(header.0));
+        let certificate = DecodeExt::decode(self.signature.to_vec()).ok()?;
+        Some(Finalization {
+            proposal,
+            certificate,
+        })
     }
 
     pub(crate) fn from_finalization(finalization: &Finalization<Scheme, EngineDigest>) -> Self {

@@ -11,6 +11,16 @@ use wire::{Block, Height};
 
 use crate::{Certificate, Office, keys::PeerKey};
 
+/// A final block from which a chain's state begins, where it was not executed
+/// from genesis on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The block after which the state was taken.
+    pub block: Block,
+    /// The circle's signature over it.
+    pub certificate: Certificate,
+}
+
 /// The chain that the engine orders.
 ///
 /// One task owns it and makes every call, one at a time, in an order that
@@ -20,6 +30,20 @@ use crate::{Certificate, Office, keys::PeerKey};
 pub trait Chain: Send {
     /// The block at height 0. Asked once, at start; the same at every start.
     fn genesis(&self) -> Block;
+
+    /// The block from which the state begins, if that is not genesis: the chain
+    /// holds nothing below it, and the engine asks nobody for what is below it.
+    /// Asked once, at start, and the same until the chain's store is replaced.
+    fn anchor(&self) -> Option<Anchor> {
+        None
+    }
+
+    /// The engine may forget finalized blocks below this height; at most
+    /// [`Chain::durable_height`]. It keeps more where it needs more. Asked
+    /// after every [`Chain::finalized`].
+    fn kept_from(&self) -> Height {
+        Height(0)
+    }
 
     /// The highest finalized height that is durable in the chain's own store
     /// (0 if none but genesis). Asked once, at start: delivery goes on above it.

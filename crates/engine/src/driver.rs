@@ -54,11 +54,12 @@ pub(crate) enum Request {
         now_ms: u64,
         reply: oneshot::Sender<Verdict>,
     },
-    /// The next finalized block; `done` is told when it is durable.
+    /// The next finalized block; when the chain has it, `done` is told which
+    /// heights it wants kept.
     Finalized {
         block: Ordered,
         certificate: Option<Certificate>,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Height>,
     },
     /// A finalization was seen, before or after its block.
     Certified {
@@ -190,7 +191,7 @@ impl Driver {
                 done,
             } => {
                 self.finalize(&block, certificate);
-                let _ = done.send(());
+                let _ = done.send(self.chain.kept_from());
             }
             Request::Certified {
                 digest,

@@ -14,7 +14,7 @@ use commonware_consensus::{
     simplex::{
         self, ForwardPolicy, SkipBudget, SkipPolicy,
         elector::RoundRobin,
-        types::{Activity, Context},
+        types::{Activity, Context, Finalization},
     },
     types::{Epoch, Height, ViewDelta},
 };
@@ -54,6 +54,12 @@ const BOUNDARY_RETRY: Duration = Duration::from_millis(100);
 /// Tries to read it before the validator gives up.
 const BOUNDARY_TRIES: usize = 50;
 
+/// The final block from which the chain's state begins, where it is not genesis.
+pub(crate) struct Floor {
+    pub height: wire::Height,
+    pub finalization: Finalization<Scheme, EngineDigest>,
+}
+
 /// See the file's documentation.
 pub(crate) struct Epochs<E, A, F, B> {
     pub context: E,
@@ -66,6 +72,7 @@ pub(crate) struct Epochs<E, A, F, B> {
     pub page_cache: CacheRef,
     /// The digest of block 0, on which epoch 0 builds.
     pub genesis: EngineDigest,
+    pub floor: Option<Floor>,
     /// Heights of an epoch.
     pub length: NonZeroU64,
     pub shared: Arc<Shared>,
@@ -223,15 +230,26 @@ where
         Some(handle)
     }
 
-    /// The last block before an epoch.
-    async fn boundary(&mut self, epoch: Epoch) -> Option<EngineDigest> {
+    /// The block on which an epoch's consensus begins: the last one before it,
+    /// or a final one in it, where this validator's chain begins there.
+    async fn boundary(&mut self, epoch: Epoch) -> Option<simplex::Floor<Scheme, EngineDigest>> {
         let first = epoch.get().saturating_mul(self.length.get());
+        if let Some(floor) = &self.floor {
+            let finalization = &floor.finalization;
+            if finalization.proposal.round.epoch() == epoch {
+                return Some(simplex::Floor::Finalized(finalization.clone()));
+            }
+            if floor.height.0.checked_add(1) == Some(first) {
+                let digest = finalization.proposal.payload;
+                return Some(simplex::Floor::Genesis(digest));
+            }
+        }
         let Some(last) = first.checked_sub(1) else {
-            return Some(self.genesis);
+            return Some(simplex::Floor::Genesis(self.genesis));
         };
         for _ in 0..BOUNDARY_TRIES {
             if let Some(block) = self.marshal.get_block(Height::new(last)).await {
-                return Some(block.digest());
+                return Some(simplex::Floor::Genesis(block.digest()));
             }
             self.context.sleep(BOUNDARY_RETRY).await;
         }
@@ -246,7 +264,7 @@ where
     fn config(
         &self,
         tenure: &Tenure,
-        floor: EngineDigest,
+        floor: simplex::Floor<Scheme, EngineDigest>,
     ) -> simplex::Config<Scheme, RoundRobin<Sha256>, B, EngineDigest, A, A, F, Sequential> {
         let timeouts = &self.setup.timeouts;
         simplex::Config {
@@ -262,7 +280,7 @@ where
             partition: self.journal(tenure.epoch.get()),
             mailbox_size: MAILBOX,
             epoch: tenure.epoch,
-            floor: simplex::Floor::Genesis(floor),
+            floor,
             replay_buffer: REPLAY_BUFFER,
             write_buffer: WRITE_BUFFER,
             page_cache: self.page_cache.clone(),

@@ -42,7 +42,7 @@ mod vault;
 
 pub use block::MAX_BLOCK_BYTES;
 pub use certificate::Certificate;
-pub use chain::Chain;
+pub use chain::{Anchor, Chain};
 pub use config::{EngineConfig, GOSSIP_PER_SECOND, MAX_GOSSIP_BYTES, Pacing, Timeouts, Validator};
 pub use handle::{EngineError, EngineHandle, HandoverStatus, Status};
 pub use office::{Handover, Office, Origin};

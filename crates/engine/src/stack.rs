@@ -38,14 +38,14 @@ use futures::future::select_all;
 use rand_core::CryptoRng;
 
 use crate::{
-    Chain,
+    Anchor, Chain,
     application::Application,
     block::OrderedBlock,
     certificate::Scheme,
     config::{GOSSIP_PER_SECOND, Setup, millis},
     delivery::{ActivityReporter, BlockReporter, deliver},
     driver::{Driver, GOSSIP_INBOX},
-    epochs::Epochs,
+    epochs::{Epochs, Floor},
     gossip,
     handle::Shared,
     handover,
@@ -167,7 +167,7 @@ impl Stack {
 /// `partition` prefixes every name in the runtime's storage. Returns once the
 /// archives are open and the chain has been given the blocks that it lacked.
 pub(crate) async fn start<E, S, R, P, B>(
-    context: E,
+    mut context: E,
     setup: Arc<Setup>,
     partition: &str,
     seat: Seat<S, R, P, B>,
@@ -198,9 +198,23 @@ where
         .map(anchor)
         .ok_or("the chain's genesis block is too large or commits to other transactions")?;
     let genesis_digest = genesis.digest();
-    let archives = Archives::open(&context, partition, &cache, setup.storage)
+    let mut archives = Archives::open(&context, partition, &cache, setup.storage)
         .await
         .map_err(|error| format!("the archives do not open: {error}"))?;
+    let floor = match chain.anchor() {
+        None => None,
+        Some(anchor) => {
+            let (block, floor) = begin(&anchor, &setup.verifier, &mut context)?;
+            // A chain that has gone on since needs its first block no longer.
+            if chain.durable_height() == floor.height {
+                archives = archives
+                    .hold(block)
+                    .await
+                    .map_err(|error| format!("the archives cannot be written: {error}"))?;
+            }
+            Some(floor)
+        }
+    };
     let lineage = archives
         .replay(chain.as_mut())
         .await
@@ -223,7 +237,16 @@ where
         context.child("marshal"),
         archives.finalizations,
         archives.blocks,
-        marshal_config(&setup, partition, genesis, epocher.clone(), cache.clone()),
+        marshal_config(
+            &setup,
+            partition,
+            match &floor {
+                Some(floor) => Start::Floor(floor.finalization.clone()),
+                None => Start::Genesis(genesis),
+            },
+            epocher.clone(),
+            cache.clone(),
+        ),
     )
     .await;
 
@@ -256,6 +279,7 @@ where
         marshal: marshal.clone(),
         page_cache: cache,
         genesis: genesis_digest,
+        floor,
         length: epoch_length,
         shared: shared.clone(),
     };
@@ -284,7 +308,7 @@ where
             "delivery",
             context
                 .child("delivery")
-                .spawn(move |_| deliver(mailbox, marshal, updates)),
+                .spawn(move |_| deliver(mailbox, marshal, updates, epoch_length)),
         ),
         (
             "gossip sender",
@@ -323,6 +347,29 @@ where
         #[cfg(feature = "simulation")]
         inbox: own_inbox,
     })
+}
+
+/// The block from which the chain's state begins, as the engine goes on from it.
+///
+/// Errors: the chain's anchor is no block of this circle that is final.
+fn begin(
+    anchor: &Anchor,
+    verifier: &Scheme,
+    entropy: &mut impl CryptoRng,
+) -> Result<(Arc<OrderedBlock>, Floor), String> {
+    let header = &anchor.block.header;
+    let finalization = anchor
+        .certificate
+        .finalization(header.digest())
+        .filter(|finalization| finalization.verify(entropy, verifier, &Sequential))
+        .ok_or("the block from which the state begins is not certified by the circle")?;
+    let block = OrderedBlock::new(anchor.block.clone())
+        .ok_or("the block from which the state begins is too large")?;
+    let floor = Floor {
+        height: header.height,
+        finalization,
+    };
+    Ok((Arc::new(block), floor))
 }
 
 fn buffer_config<P: Provider<PublicKey = PublicKey>>(
@@ -373,14 +420,14 @@ type MarshalConfig = marshal::Config<
 fn marshal_config(
     setup: &Setup,
     partition: &str,
-    genesis: Digested<OrderedBlock>,
+    start: Start<Scheme, EngineDigest, Digested<OrderedBlock>>,
     epocher: FixedEpocher,
     page_cache: CacheRef,
 ) -> MarshalConfig {
     marshal::Config {
         provider: ConstantProvider::new(setup.verifier.clone()),
         epocher,
-        start: Start::Genesis(genesis),
+        start,
         partition_prefix: format!("{partition}-marshal"),
         mailbox_size: MAILBOX,
         view_retention: ViewDelta::new(VIEW_RETENTION),

@@ -1,17 +1,24 @@
 //! Where does the engine keep finalized blocks, and what does it give back at
 //! the next start?
 //!
-//! Two append-only archives hold every finalized block and every finalization
-//! by height. They are kept whole: a peer that was down for long repairs
-//! itself from them, and a chain that lost its own store is replayed from
-//! them. They are opened from a table on disk, so opening does not read them.
+//! Two append-only archives hold finalized blocks and finalizations by height,
+//! from the height on that the chain wants kept: a peer that was down for long
+//! repairs itself from them, and a chain that lost the end of its own store is
+//! replayed from them. What is older goes, a section of heights at a time.
+//! Their index is read at start and held in memory, some fifty bytes a block.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+};
 
 use commonware_consensus::simplex::types::Finalization;
 use commonware_cryptography::{Digested, Digestible as _, sha256::Digest as EngineDigest};
 use commonware_runtime::{Clock, Metrics, Storage, Supervisor, buffer::paged};
-use commonware_storage::archive::{self, Archive as _, Identifier, immutable};
+use commonware_storage::{
+    archive::{self, Archive as _, Identifier, prunable},
+    translator::EightCap,
+};
 use commonware_utils::{NZU64, NZUsize};
 use tracing::info;
 use wire::{Digest, Height};
@@ -24,10 +31,6 @@ const PAGE_BYTES: u32 = 4_096;
 pub(crate) const REPLAY_BUFFER: NonZeroUsize = NZUsize!(1024 * 1024);
 /// Bytes that are collected before they are written.
 pub(crate) const WRITE_BUFFER: NonZeroUsize = NZUsize!(256 * 1024);
-/// Bytes of one file of values.
-const VALUE_FILE_BYTES: u64 = 256 * 1024 * 1024;
-/// Heights per section of the index. Fixed for the life of a directory.
-const HEIGHTS_PER_SECTION: u64 = 4_096;
 /// Heights below the chain's own that are read at start, so that questions
 /// about the latest blocks can be answered.
 const REMEMBERED_HEIGHTS: u64 = 64;
@@ -37,30 +40,31 @@ const REMEMBERED_HEIGHTS: u64 = 64;
 pub(crate) struct Sizes {
     /// Pages that are held in memory, allocated at start.
     pub cached_pages: NonZeroUsize,
-    /// Slots of a new archive's table; it doubles as it fills.
-    pub table_slots: u32,
+    /// Heights of a section, which is forgotten as a whole. Fixed for the life
+    /// of a directory.
+    pub heights_per_section: NonZeroU64,
 }
 
 impl Sizes {
-    /// 16 MiB of cache; a table for some ten thousand blocks.
+    /// 16 MiB of cache; sections of some minutes of a busy circle.
     pub(crate) const PRODUCTION: Self = Self {
         cached_pages: NZUsize!(4_096),
-        table_slots: 16 * 1024,
+        heights_per_section: NZU64!(1_024),
     };
 
     /// Little, since a simulation has many validators with many lives.
     #[cfg(feature = "simulation")]
     pub(crate) const SMALL: Self = Self {
         cached_pages: NZUsize!(64),
-        table_slots: 64,
+        heights_per_section: NZU64!(8),
     };
 }
 
 /// The blocks by height and digest.
-pub(crate) type Blocks<E> = immutable::Archive<E, EngineDigest, Arc<OrderedBlock>>;
+pub(crate) type Blocks<E> = prunable::Archive<EightCap, E, EngineDigest, Arc<OrderedBlock>>;
 /// The finalizations by height and the digest of their block.
 pub(crate) type Finalizations<E> =
-    immutable::Archive<E, EngineDigest, Finalization<Scheme, EngineDigest>>;
+    prunable::Archive<EightCap, E, EngineDigest, Finalization<Scheme, EngineDigest>>;
 
 /// The engine's archives, open.
 pub(crate) struct Archives<E: Storage + Metrics + Clock> {
@@ -83,14 +87,14 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
     ) -> Result<Self, archive::Error> {
         // A threshold certificate has one size, so its codec takes no limits.
         let name = format!("{partition}-finalizations");
-        let finalizations = immutable::Archive::init(
+        let finalizations = prunable::Archive::init(
             context.child("finalizations"),
             configuration(&name, cache, sizes),
         )
         .await?;
         let name = format!("{partition}-blocks");
         let blocks =
-            immutable::Archive::init(context.child("blocks"), configuration(&name, cache, sizes))
+            prunable::Archive::init(context.child("blocks"), configuration(&name, cache, sizes))
                 .await?;
         Ok(Self {
             blocks,
@@ -111,6 +115,16 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
         Ok(found
             .filter(|finalization| finalization.proposal.payload.0 == digest.0)
             .map(|finalization| Certificate::from_finalization(&finalization)))
+    }
+
+    /// Adds the block from which the chain's state begins, where it is new, so
+    /// that no peer has to have it.
+    pub(crate) async fn hold(mut self, block: Arc<OrderedBlock>) -> Result<Self, archive::Error> {
+        let (height, digest) = (block.block().header.height.0, block.digest());
+        if !self.blocks.has(Identifier::Index(height)).await? {
+            self.blocks = self.blocks.put_sync(height, digest, &block).await?;
+        }
+        Ok(self)
     }
 
     /// Gives the chain every archived block that it lacks.
@@ -141,25 +155,24 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
     }
 }
 
-fn configuration(prefix: &str, cache: &paged::CacheRef, sizes: Sizes) -> immutable::Config<()> {
-    immutable::Config {
+fn configuration(
+    prefix: &str,
+    cache: &paged::CacheRef,
+    sizes: Sizes,
+) -> prunable::Config<EightCap, ()> {
+    prunable::Config {
+        // Keys are digests: their first bytes are spread evenly.
+        translator: EightCap,
         metadata_partition: format!("{prefix}-metadata"),
-        freezer_table_partition: format!("{prefix}-table"),
-        freezer_table_initial_size: sizes.table_slots,
-        freezer_table_resize_frequency: 4,
-        freezer_table_resize_chunk_size: sizes.table_slots.min(1_024),
-        freezer_key_partition: format!("{prefix}-keys"),
-        freezer_key_page_cache: cache.clone(),
-        freezer_value_partition: format!("{prefix}-values"),
-        freezer_value_target_size: VALUE_FILE_BYTES,
-        freezer_value_compression: None,
-        ordinal_partition: format!("{prefix}-ordinal"),
-        items_per_section: NZU64!(HEIGHTS_PER_SECTION),
+        key_partition: format!("{prefix}-keys"),
+        key_page_cache: cache.clone(),
+        value_partition: format!("{prefix}-values"),
+        compression: None,
         codec_config: (),
+        items_per_section: sizes.heights_per_section,
+        key_write_buffer: WRITE_BUFFER,
+        value_write_buffer: WRITE_BUFFER,
         replay_buffer: REPLAY_BUFFER,
-        freezer_key_write_buffer: WRITE_BUFFER,
-        freezer_value_write_buffer: WRITE_BUFFER,
-        ordinal_write_buffer: WRITE_BUFFER,
     }
 }
 

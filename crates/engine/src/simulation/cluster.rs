@@ -6,11 +6,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use commonware_codec::DecodeExt;
-use commonware_consensus::{
-    simplex::types::{Finalization, Proposal},
-    types::{Epoch, Round, View},
-};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{
     Recipients,
@@ -30,8 +25,6 @@ use super::{
 };
 use crate::{
     Chain, EngineConfig, Validator,
-    block::engine_digest,
-    certificate::Scheme,
     config::Setup,
     handle::{GOSSIP_BACKLOG, Shared},
     keys::{Dealing, development_dealer, public_key},
@@ -544,15 +537,8 @@ impl<'a> Conductor<'a> {
 
     fn verifies(&self, certificate: &crate::Certificate, digest: Digest) -> bool {
         let verifier = &self.members[0].setup.verifier;
-        let round = Round::new(Epoch::new(certificate.epoch), View::new(certificate.view));
-        let parent = View::new(certificate.parent_view);
-        let proposal = Proposal::new(round, parent, engine_digest(digest));
-        let Ok(signature) = DecodeExt::decode(certificate.signature.to_vec()) else {
+        let Some(finalization) = certificate.finalization(digest) else {
             return false;
-        };
-        let finalization = Finalization::<Scheme, _> {
-            proposal,
-            certificate: signature,
         };
         finalization.verify(&mut TestRng::new(self.plan.seed), verifier, &Sequential)
     }

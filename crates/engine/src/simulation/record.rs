@@ -13,7 +13,7 @@ use std::{
 use commonware_utils::sync::Mutex;
 use wire::{Block, Digest, Height};
 
-use crate::{Certificate, Chain, Office, keys::PeerKey};
+use crate::{Anchor, Certificate, Chain, Office, keys::PeerKey};
 
 /// What one validator did over all its lives.
 #[derive(Default)]
@@ -46,6 +46,8 @@ impl Recorder {
         let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
         let mut before = record.lock();
         shown.extend(before.finalized.get(&delivered).copied());
+        let anchor = chain.anchor().map(|anchor| anchor.block.header);
+        shown.extend(anchor.map(|header| header.digest()));
         // A store that is gone as a whole is replaced, not forgetful.
         if delivered != 0 && delivered < before.durable {
             let promise = format!("the chain keeps what it calls durable ({})", before.durable);
@@ -82,6 +84,14 @@ impl Recorder {
 impl Chain for Recorder {
     fn genesis(&self) -> Block {
         self.chain.genesis()
+    }
+
+    fn anchor(&self) -> Option<Anchor> {
+        self.chain.anchor()
+    }
+
+    fn kept_from(&self) -> Height {
+        self.chain.kept_from()
     }
 
     fn durable_height(&self) -> Height {
