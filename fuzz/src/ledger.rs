@@ -337,3 +337,50 @@ pub(crate) fn evidence(bytes: &[u8]) {
         "no fuzzer holds the root's key"
     );
 }
+
+/// A chunk of two entries whose proof has all three kinds of node.
+pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
+    let entries = vec![(b"a/1".to_vec(), vec![1, 2]), (b"a/2".to_vec(), vec![])];
+    let mut chunk = borsh::to_vec(&entries).expect("entries encode");
+    chunk.extend_from_slice(&3u32.to_le_bytes());
+    for (kind, length) in [(0, 0), (1, 64), (2, 64)] {
+        chunk.push(kind);
+        chunk.extend(std::iter::repeat_n(7, length));
+    }
+    let manifest = node::checkpoint::Manifest {
+        version: node::checkpoint::format::VERSION,
+        header: Header {
+            version: Header::VERSION,
+            circle: CIRCLE,
+            height: Height(2048),
+            time_ms: 5,
+            parent: Digest([1; 32]),
+            state_root: Digest([2; 32]),
+            transactions: Block::transactions_digest(&[]),
+        },
+        certificate: proof::Certificate {
+            epoch: 0,
+            view: 9,
+            parent_view: 8,
+            signature: [3; 48],
+        },
+        transactions: vec![vec![4; 9]],
+        chunk_bytes: 1024,
+        chunks: 3,
+        entries: 4,
+        bytes: 5,
+    };
+    vec![chunk, manifest.encode()]
+}
+
+/// What a node reads of a state that others give it.
+pub(crate) fn checkpoint(bytes: &[u8]) {
+    if let Ok(chunk) = node::checkpoint::Chunk::decode(bytes) {
+        assert_eq!(chunk.encode(), bytes);
+    }
+    if let Ok(manifest) = node::checkpoint::Manifest::decode(bytes) {
+        assert_eq!(manifest.encode(), bytes);
+        // No certificate was made under this key.
+        assert!(manifest.check(CIRCLE, &CircleKey([0; 96])).is_err());
+    }
+}

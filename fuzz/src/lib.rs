@@ -78,6 +78,11 @@ pub const TARGETS: &[Target] = &[
         run: ledger::proof,
     },
     Target {
+        name: "checkpoint",
+        seeds: ledger::checkpoints,
+        run: ledger::checkpoint,
+    },
+    Target {
         name: "evidence",
         seeds: ledger::evidences,
         run: ledger::evidence,

@@ -18,7 +18,10 @@ use serde::Deserialize;
 use wire::{CircleKey, Genesis, GenesisError, PublicKey};
 use zeroize::Zeroizing;
 
-use crate::chain::Duty;
+use crate::{
+    chain::Duty,
+    checkpoint::{Policy, SyncConfig},
+};
 
 /// A genesis of a million accounts in JSON.
 const MAX_GENESIS_BYTES: u64 = 256 * 1024 * 1024;
@@ -52,6 +55,40 @@ pub struct NodeConfig {
     /// What to log, and how.
     #[serde(default)]
     pub log: LogConfig,
+    /// Which checkpoints of the state are made and offered to other nodes.
+    #[serde(default)]
+    pub checkpoints: Policy,
+    /// From whom the state is fetched when this node is new or far behind.
+    #[serde(default)]
+    pub sync: SyncConfig,
+    /// Which past blocks are kept.
+    #[serde(default)]
+    pub history: HistoryConfig,
+}
+
+/// Which past blocks are kept. The state is never pruned, but its past is: only
+/// recent heights can be proven.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryConfig {
+    /// Blocks that the API can show, with their receipts and events.
+    pub blocks: u64,
+    /// Blocks that the engine keeps for validators that were down; more, if the
+    /// oldest checkpoint is older. Each costs some hundred bytes of memory.
+    pub archive_blocks: u64,
+}
+
+/// The least history: proofs at recent heights, and the restart of a node.
+const MIN_HISTORY_BLOCKS: u64 = 256;
+
+impl Default for HistoryConfig {
+    /// At two blocks a second, six days and half a day.
+    fn default() -> Self {
+        Self {
+            blocks: 1_000_000,
+            archive_blocks: 100_000,
+        }
+    }
 }
 
 /// Where a validator is reached.
@@ -134,6 +171,14 @@ pub enum ConfigError {
     /// The list of validators does not serve.
     #[error("the list of validators cannot be used: {0}")]
     Validators(String),
+    /// A section's numbers do not serve.
+    #[error("the section `{section}` cannot be used: {problem}")]
+    Section {
+        /// The section of the file.
+        section: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The genesis' public polynomial does not belong to its circle key.
     #[error("the genesis' sharing does not belong to its circle key")]
     Sharing,
@@ -146,6 +191,9 @@ pub(crate) struct Setup {
     pub api: SocketAddr,
     pub engine: EngineConfig,
     pub duty: Duty,
+    pub checkpoints: Policy,
+    pub sync: SyncConfig,
+    pub history: HistoryConfig,
 }
 
 impl NodeConfig {
@@ -175,6 +223,7 @@ impl NodeConfig {
     /// Errors: [`ConfigError`].
     pub(crate) fn check(&self) -> Result<Setup, ConfigError> {
         let genesis = read_genesis(&self.genesis)?;
+        self.check_sections()?;
         let share = self.founding_share()?;
         self.check_validators(share.is_some().then_some(&genesis))?;
         let group = engine::keys::group_key_of(&genesis.sharing).ok();
@@ -216,7 +265,25 @@ impl NodeConfig {
             genesis,
             engine,
             duty: Duty::new(*seed, self.share_file.clone()),
+            checkpoints: self.checkpoints,
+            sync: self.sync.clone(),
+            history: self.history,
         })
+    }
+
+    fn check_sections(&self) -> Result<(), ConfigError> {
+        let short = self.history.blocks.min(self.history.archive_blocks) < MIN_HISTORY_BLOCKS;
+        let history = short.then(|| format!("a number is below {MIN_HISTORY_BLOCKS}"));
+        let problems = [
+            ("checkpoints", self.checkpoints.problem()),
+            ("history", history),
+        ];
+        for (section, problem) in problems {
+            if let Some(problem) = problem {
+                return Err(ConfigError::Section { section, problem });
+            }
+        }
+        Ok(())
     }
 
     /// A founder's share. A node that has run before can do without: its engine

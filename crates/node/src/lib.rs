@@ -11,6 +11,8 @@
 //!
 //! - [`store`]: one file with the state, its tree and every block;
 //! - [`chain`]: what the engine orders: proposes, executes and stores blocks;
+//! - [`checkpoint`]: the whole state in chunks that prove themselves, made,
+//!   offered, fetched and restored;
 //! - [`mempool`]: what waits to be put into a block, and who may wait;
 //! - [`api`]: the HTTP interface, version 1;
 //! - [`config`]: what a node must be told.
@@ -20,6 +22,7 @@
 
 pub mod api;
 pub mod chain;
+pub mod checkpoint;
 pub mod config;
 pub mod mempool;
 mod node;
@@ -29,6 +32,6 @@ mod signatures;
 pub mod store;
 mod tip;
 
-pub use config::{ConfigError, LogConfig, NodeConfig, ValidatorAddress};
+pub use config::{ConfigError, HistoryConfig, LogConfig, NodeConfig, ValidatorAddress};
 pub use node::{Node, NodeError, run};
 pub use tip::Tip;

@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::{self, Api},
     chain::{self, ChainError, NodeChain},
+    checkpoint::{Shelf, sync},
     config::{ConfigError, LogConfig, NodeConfig, Setup},
     mempool::{Gate, Intake, Mempool},
     store::{Store, StoreError},
@@ -85,6 +86,7 @@ impl Node {
         let api_address = listener
             .local_addr()
             .map_err(system("read the API's address"))?;
+        fetch_state(&setup).await;
         let api = blocking(move || open(setup)).await??;
         let engine = api.engine.clone();
         let (stop, stopped) = watch::channel(false);
@@ -194,17 +196,38 @@ async fn blocking<T: Send + 'static>(
         .map_err(system("open the node's files"))
 }
 
+/// Goes forward to a proven state, if the configuration says from whom. A node
+/// that cannot goes on by executing blocks, as far as others have them.
+async fn fetch_state(setup: &Setup) {
+    let wanted = sync::Wanted {
+        circle: setup.genesis.circle(),
+        key: &setup.genesis.circle_key,
+        config: &setup.sync,
+        data_dir: &setup.data_dir,
+    };
+    if let Err(error) = sync::fast_forward(&wanted).await {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, "cannot fetch the state; tries again at the next start");
+    }
+}
+
 fn open(setup: Setup) -> Result<Api, NodeError> {
     let Setup {
         genesis,
         data_dir,
         engine,
         duty,
+        checkpoints,
+        history,
         ..
     } = setup;
     std::fs::create_dir_all(&data_dir)
         .map_err(system(format!("make the folder {}", data_dir.display())))?;
-    let store = Arc::new(Store::open(&data_dir.join("ledger.redb"))?);
+    let store = Arc::new(Store::open(&sync::ledger_file(&data_dir))?);
+    store.keep_history(history.blocks);
+    let shelf = Shelf::open(&data_dir.join("checkpoints"), checkpoints)
+        .map_err(system("open the checkpoints"))?;
+    let shelf = Arc::new(shelf);
     chain::found(&genesis, &store)?;
     let tip = Arc::new(Tip::new(&store)?);
     let mempool = Arc::new(Mempool::default());
@@ -217,10 +240,11 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
         tip.clone(),
         Arc::new(intake.clone()),
     )?
-    .with_duty(duty);
+    .with_duty(duty)
+    .with_shelf(shelf.clone(), history.archive_blocks);
     let engine = engine::run(engine, Box::new(chain))?;
     intake
         .connect(engine.clone())
         .map_err(system("start the gossip's thread"))?;
-    Ok(Api::new(genesis, tip, mempool, intake, engine))
+    Ok(Api::new(genesis, tip, mempool, intake, engine, shelf))
 }

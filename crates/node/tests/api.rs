@@ -51,6 +51,9 @@ fn configure(circle: &Circle, validator: usize, ports: &[u16], folder: &Path) ->
             })
             .collect(),
         log: LogConfig::default(),
+        checkpoints: Default::default(),
+        sync: Default::default(),
+        history: Default::default(),
     }
 }
 

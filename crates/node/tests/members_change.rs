@@ -68,6 +68,9 @@ fn configure(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> Node
             })
             .collect(),
         log: LogConfig::default(),
+        checkpoints: Default::default(),
+        sync: Default::default(),
+        history: Default::default(),
     }
 }
 

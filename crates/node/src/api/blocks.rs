@@ -52,9 +52,7 @@ pub(crate) async fn block(
 ) -> Result<Json<BlockView>, ApiError> {
     api.read(move |snapshot| {
         let found = view(snapshot, Height(height))?;
-        found.map(Json).ok_or_else(|| {
-            ApiError::not_found("block", format!("the tip is {}", snapshot.height()))
-        })
+        found.map(Json).ok_or_else(|| ApiError::no_block(snapshot))
     })
     .await
 }

@@ -8,11 +8,11 @@ use axum::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::Reject;
+use wire::{Height, Reject};
 
 use crate::{
     mempool::{Refusal, Rejected},
-    store::StoreError,
+    store::{Snapshot, StoreError},
 };
 
 /// Seconds after which to try again where the node is full.
@@ -68,6 +68,23 @@ impl ApiError {
     pub(crate) fn not_found(what: &str, hint: impl Into<String>) -> Self {
         let message = format!("there is no such {what}");
         Self::new(StatusCode::NOT_FOUND, "not_found", message, hint)
+    }
+
+    /// The block is not here, or not any more.
+    pub(crate) fn no_block(snapshot: &Snapshot) -> Self {
+        let first = snapshot.first_height().unwrap_or_default();
+        let hint = format!("this node has blocks {first} to {}", snapshot.height());
+        Self::not_found("block", hint)
+    }
+
+    /// A stream should begin with a block that is not kept.
+    pub(crate) fn gone(first: Height) -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "history_gone",
+            format!("the node keeps events from block {first} on"),
+            "read the present state, go on from its height, or ask another node",
+        )
     }
 
     /// The path exists, the method does not.

@@ -61,6 +61,7 @@ pub(crate) struct TransactionEvent {
 #[utoipa::path(get, path = "/v1/events", params(From), responses(
     (status = 200, description = "events named `block`; each's id is its height, its data this",
         body = BlockEvents, content_type = "text/event-stream"),
+    (status = 410, description = "the first block is not kept any more", body = ApiError),
     (status = 503, description = "too many streams", body = ApiError)))]
 pub(crate) async fn events(
     State(api): State<Api>,
@@ -77,8 +78,13 @@ pub(crate) async fn events(
         .and_then(|id| id.to_str().ok()?.parse::<u64>().ok())
         .and_then(|height| height.checked_add(1));
     let tip = api.tip.snapshot().height();
+    let first = api.read(|snapshot| Ok(snapshot.first_whole()?)).await?;
+    let next = last_seen.or(from).map_or(tip.plus(1), Height);
+    if next < first {
+        return Err(ApiError::gone(first));
+    }
     let reader = Reader {
-        next: last_seen.or(from).map_or(tip.plus(1), Height),
+        next,
         tips: api.tip.watch(),
         stopped: api.stopped.clone(),
         _permit: permit,

@@ -63,9 +63,9 @@ pub(crate) async fn header(
             Which::Certified => snapshot.certified()?.ok_or_else(ApiError::unproven)?,
             Which::At(height) => height,
         };
-        let header = snapshot.header_at(height)?.ok_or_else(|| {
-            ApiError::not_found("block", format!("the tip is {}", snapshot.height()))
-        })?;
+        let header = snapshot
+            .header_at(height)?
+            .ok_or_else(|| ApiError::no_block(snapshot))?;
         Ok(Json(CertifiedHeader {
             header,
             certificate: snapshot.certificate(height)?,

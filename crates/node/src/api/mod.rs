@@ -6,6 +6,7 @@
 //! threads are never waited for; what is read is a snapshot of the store.
 
 mod blocks;
+mod checkpoints;
 mod circle;
 mod entries;
 mod error;
@@ -36,6 +37,7 @@ use tokio::{
 use wire::{CircleId, Genesis, limits::MAX_TRANSACTION_BYTES};
 
 use crate::{
+    checkpoint::Shelf,
     mempool::{Intake, Mempool},
     store::Snapshot,
     tip::Tip,
@@ -67,7 +69,9 @@ pub struct Api {
     mempool: Arc<Mempool>,
     intake: Intake,
     pub(crate) engine: EngineHandle,
+    shelf: Arc<Shelf>,
     requests: Arc<Semaphore>,
+    chunk_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
@@ -80,6 +84,7 @@ impl Api {
         mempool: Arc<Mempool>,
         intake: Intake,
         engine: EngineHandle,
+        shelf: Arc<Shelf>,
     ) -> Self {
         Self {
             circle: genesis.circle(),
@@ -88,6 +93,8 @@ impl Api {
             mempool,
             intake,
             engine,
+            shelf,
+            chunk_reads: Arc::new(Semaphore::new(checkpoints::MAX_CHUNK_READS)),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             stopped: watch::channel(false).1,
@@ -131,6 +138,12 @@ fn router(api: Api) -> Router {
         .route("/v1/entries/{key}", get(entries::entry))
         .route("/v1/headers/{height}", get(headers::header))
         .route("/v1/blocks/{height}", get(blocks::block))
+        .route("/v1/checkpoints", get(checkpoints::list))
+        .route("/v1/checkpoints/{height}", get(checkpoints::manifest))
+        .route(
+            "/v1/checkpoints/{height}/chunks/{index}",
+            get(checkpoints::chunk),
+        )
         .route("/v1/accounts/{id}", get(records::account))
         .route("/v1/locks/{id}", get(records::lock))
         .route("/v1/names", get(records::names))

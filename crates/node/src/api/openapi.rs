@@ -3,7 +3,9 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{blocks, circle, entries, events, headers, market, records, status, transactions};
+use super::{
+    blocks, checkpoints, circle, entries, events, headers, market, records, status, transactions,
+};
 
 /// The description of this API.
 #[derive(OpenApi)]
@@ -27,6 +29,9 @@ use super::{blocks, circle, entries, events, headers, market, records, status, t
         entries::prove_many,
         headers::header,
         blocks::block,
+        checkpoints::list,
+        checkpoints::manifest,
+        checkpoints::chunk,
         events::events,
         records::account,
         records::lock,

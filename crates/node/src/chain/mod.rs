@@ -41,6 +41,7 @@ pub(crate) use block::LENGTH_BYTES;
 pub(crate) use office::epoch;
 
 use crate::{
+    checkpoint::{Manifest, Shelf},
     mempool::{Admission, Mempool, encode_message},
     store::{Commit, Persist, Snapshot, Store, StoreError, TreeUpdate, tree},
     tip::Tip,
@@ -109,6 +110,10 @@ pub struct NodeChain {
     epoch_length: NonZeroU64,
     /// None of a chain that does not validate.
     duty: Option<Duty>,
+    /// Where checkpoints are made, if they are, and how many blocks the engine
+    /// keeps beside them.
+    shelf: Option<(Arc<Shelf>, u64)>,
+    anchor: Option<engine::Anchor>,
 }
 
 impl NodeChain {
@@ -124,9 +129,11 @@ impl NodeChain {
         admission: Arc<dyn Admission>,
     ) -> Result<Self, ChainError> {
         let state = tip.snapshot();
-        let founded = state
-            .header_at(Height(0))?
-            .ok_or_else(|| StoreError::Damaged("no header of block 0".to_owned()))?;
+        let founded = match state.header_at(Height(0))? {
+            Some(header) => header,
+            None => founding(genesis)?.header,
+        };
+        let anchor = store.anchor()?.map(anchor);
         Ok(Self {
             circle: genesis.circle(),
             genesis: Block {
@@ -140,6 +147,8 @@ impl NodeChain {
             epoch_length: NonZeroU64::new(genesis.parameters.epoch_length)
                 .unwrap_or(NonZeroU64::MAX),
             duty: None,
+            shelf: None,
+            anchor,
             pending: Pending::default(),
             store,
             tip,
@@ -152,6 +161,13 @@ impl NodeChain {
     /// Lets the chain do a validator's duty.
     pub fn with_duty(mut self, duty: Duty) -> Self {
         self.duty = Some(duty);
+        self
+    }
+
+    /// Makes checkpoints on `shelf`, and lets the engine forget blocks that are
+    /// older than all of them and `archive_blocks` below the tip.
+    pub fn with_shelf(mut self, shelf: Arc<Shelf>, archive_blocks: u64) -> Self {
+        self.shelf = Some((shelf, archive_blocks));
         self
     }
 
@@ -302,6 +318,9 @@ impl NodeChain {
 
     fn publish(&mut self) -> Result<(), StoreError> {
         self.state = self.tip.refresh(&self.store)?;
+        if let Some((shelf, _)) = &self.shelf {
+            shelf.observe(&self.state);
+        }
         Ok(())
     }
 }
@@ -311,22 +330,23 @@ impl NodeChain {
 ///
 /// Errors: [`ChainError`]; nothing is stored then.
 pub fn found(genesis: &Genesis, store: &Store) -> Result<(), ChainError> {
-    genesis.check()?;
-    let changes = ledger::genesis(genesis)?;
-    let tree = tree::update(&tree::Nothing, Height(0), &changes)?;
-    let header = Header {
-        version: Header::VERSION,
-        circle: genesis.circle(),
-        height: Height(0),
-        time_ms: genesis.time_ms,
-        parent: Digest::default(),
-        state_root: tree.root,
-        transactions: Block::transactions_digest(&[]),
-    };
     store.check(genesis.circle())?;
-    if let Some(snapshot) = store.snapshot()? {
-        let stored = snapshot.header_at(Height(0))?.map(|stored| stored.digest());
-        let stored = stored.unwrap_or_default();
+    let stored = store.snapshot()?;
+    // What the circle has certified since needs no comparison with its founding.
+    if stored.is_some() && store.anchor()?.is_some() {
+        return Ok(());
+    }
+    let Founding {
+        header,
+        changes,
+        tree,
+    } = founding(genesis)?;
+    if let Some(snapshot) = stored {
+        // The oldest blocks may be gone.
+        let Some(stored) = snapshot.header_at(Height(0))? else {
+            return Ok(());
+        };
+        let stored = stored.digest();
         let founded = header.digest();
         if stored != founded {
             return Err(ChainError::OtherFounding { stored, founded });
@@ -346,6 +366,55 @@ pub fn found(genesis: &Genesis, store: &Store) -> Result<(), ChainError> {
     Ok(())
 }
 
+/// What a genesis comes to.
+struct Founding {
+    header: Header,
+    changes: Changes,
+    tree: TreeUpdate,
+}
+
+fn founding(genesis: &Genesis) -> Result<Founding, ChainError> {
+    genesis.check()?;
+    let changes = ledger::genesis(genesis)?;
+    let tree = tree::update(&tree::Nothing, Height(0), &changes)?;
+    let header = Header {
+        version: Header::VERSION,
+        circle: genesis.circle(),
+        height: Height(0),
+        time_ms: genesis.time_ms,
+        parent: Digest::default(),
+        state_root: tree.root,
+        transactions: Block::transactions_digest(&[]),
+    };
+    Ok(Founding {
+        header,
+        changes,
+        tree,
+    })
+}
+
+/// The block from which a store's state comes, as the engine takes it.
+fn anchor(manifest: Manifest) -> engine::Anchor {
+    let Certificate {
+        epoch,
+        view,
+        parent_view,
+        signature,
+    } = manifest.certificate;
+    engine::Anchor {
+        block: Block {
+            header: manifest.header,
+            transactions: manifest.transactions,
+        },
+        certificate: engine::Certificate {
+            epoch,
+            view,
+            parent_view,
+            signature,
+        },
+    }
+}
+
 fn own(certificate: engine::Certificate) -> Certificate {
     Certificate {
         epoch: certificate.epoch,
@@ -358,6 +427,21 @@ fn own(certificate: engine::Certificate) -> Certificate {
 impl engine::Chain for NodeChain {
     fn genesis(&self) -> Block {
         self.genesis.clone()
+    }
+
+    fn anchor(&self) -> Option<engine::Anchor> {
+        self.anchor.clone()
+    }
+
+    /// Everything, until there is a checkpoint: a new node could not begin
+    /// otherwise.
+    fn kept_from(&self) -> Height {
+        let Some((shelf, archive_blocks)) = &self.shelf else {
+            return Height(0);
+        };
+        let archived = Height(self.state.height().0.saturating_sub(*archive_blocks));
+        let oldest = shelf.oldest().unwrap_or_default();
+        archived.min(oldest).min(self.durable.height)
     }
 
     fn durable_height(&self) -> Height {

@@ -12,12 +12,16 @@
 #[cfg(any(test, feature = "simulation"))]
 mod memory;
 mod snapshot;
+pub(crate) mod staging;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use ledger::Changes;
 use proof::Certificate;
@@ -115,6 +119,8 @@ pub struct Commit<'a> {
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    /// How many blocks are kept whole.
+    history: AtomicU64,
 }
 
 impl Store {
@@ -149,8 +155,19 @@ impl Store {
             }
         }
         open_every_table(&write)?;
+        write.open_table(staging::ANCHOR)?;
         write.commit()?;
-        Ok(Self { database })
+        Ok(Self {
+            database,
+            history: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Keeps headers, blocks, receipts and events of the last `blocks` heights
+    /// only, from the next block on. Without this, all are kept.
+    pub fn keep_history(&self, blocks: u64) {
+        self.history
+            .store(blocks.max(PROVABLE_HEIGHTS), Ordering::Relaxed);
     }
 
     /// The state after the last stored block, as it stays however the store
@@ -209,6 +226,8 @@ impl Store {
             }
         }
         forget_old(&write, height)?;
+        let history = self.history.load(Ordering::Relaxed);
+        forget_history(&write, height, history)?;
         write.commit()?;
         Ok(())
     }
@@ -286,6 +305,37 @@ fn write_tree(
     }
     let stale: Vec<Vec<u8>> = tree.stale().map(tree::key_bytes).collect();
     put(write, STALE, height, &stale)
+}
+
+/// Blocks whose remains are dropped with one block: more than one, so that a
+/// shorter history than before is reached soon.
+const FORGOTTEN_AT_A_TIME: usize = 4;
+
+/// Drops what is kept of blocks that are `history` or more below the tip.
+fn forget_history(write: &WriteTransaction, tip: Height, history: u64) -> Result<(), StoreError> {
+    let Some(oldest) = tip.0.checked_sub(history) else {
+        return Ok(());
+    };
+    let old: Vec<u64> = write
+        .open_table(HEADERS)?
+        .range(..=oldest)?
+        .take(FORGOTTEN_AT_A_TIME)
+        .map(|row| row.map(|(height, _)| height.value()))
+        .collect::<Result<_, _>>()?;
+    for height in old {
+        let receipts = write
+            .open_table(RECEIPTS)?
+            .remove(height)?
+            .map(|bytes| decode::<Vec<Receipt>>("a list of receipts", bytes.value()));
+        let mut transactions = write.open_table(TRANSACTIONS)?;
+        for receipt in receipts.transpose()?.unwrap_or_default() {
+            transactions.remove(&receipt.transaction.0)?;
+        }
+        for table in [HEADERS, CERTIFICATES, BLOCKS, EVENTS] {
+            write.open_table(table)?.remove(height)?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops what only proofs below [`PROVABLE_HEIGHTS`] needed.

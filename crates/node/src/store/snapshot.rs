@@ -13,7 +13,7 @@ use jmt::{
 };
 use ledger::StateRead;
 use proof::{Certificate, Proof};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 use wire::{Digest, Event, Header, Height, Receipt, TransactionId};
 
 use super::{PROVABLE_HEIGHTS, StoreError, tables::*, tree};
@@ -194,6 +194,36 @@ impl Snapshot {
             entries.push((key.value().to_vec(), value.value().to_vec()));
         }
         Ok(entries)
+    }
+
+    /// The lowest height of which headers and blocks are kept.
+    ///
+    /// Errors: [`StoreError`].
+    pub fn first_height(&self) -> Result<Height, StoreError> {
+        let first = self.headers.first()?;
+        Ok(first.map_or(self.height(), |(height, _)| Height(height.value())))
+    }
+
+    /// The lowest height of which transactions, receipts and events are kept;
+    /// the next one's, where there are none yet.
+    ///
+    /// Errors: [`StoreError`].
+    pub fn first_whole(&self) -> Result<Height, StoreError> {
+        let first = self.events.first()?;
+        Ok(first.map_or(self.height().plus(1), |(height, _)| Height(height.value())))
+    }
+
+    /// How many entries the state has.
+    pub(crate) fn entry_count(&self) -> Result<u64, StoreError> {
+        Ok(self.state.len()?)
+    }
+
+    /// Shows every key of the state, ascending.
+    pub(crate) fn each_key(&self, mut see: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        for row in self.state.iter()? {
+            see(row?.0.value());
+        }
+        Ok(())
     }
 
     /// Proves `key`'s value, or its absence, at [`Snapshot::certified`]; none

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use jmt::{
     KeyHash, OwnedValue, Sha256Jmt, Version,
+    proof::SparseMerkleRangeProof,
     storage::{LeafNode, NibblePath, Node, NodeKey, TreeReader, TreeUpdateBatch},
 };
 use ledger::Changes;
@@ -121,6 +122,20 @@ pub fn path(nodes: &impl TreeReader, key: &[u8], height: Height) -> Result<Path,
     let bytes = borsh::to_vec(&proof).expect("a proof always encodes");
     Path::from_library(&bytes, Digest(hash.0))
         .map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// What is to the right of the path of the entry with this key hash, which is
+/// in the tree at `height`.
+///
+/// Errors: [`StoreError::Damaged`] if it is not, or a node is missing.
+pub fn range_proof(
+    nodes: &impl TreeReader,
+    hash: Digest,
+    height: Height,
+) -> Result<SparseMerkleRangeProof<jmt_sha2::Sha256>, StoreError> {
+    Sha256Jmt::new(nodes)
+        .get_range_proof(KeyHash(hash.0), height.0)
+        .map_err(damaged)
 }
 
 /// A node's key as a row's key: height, number of nibbles, nibbles two by two.

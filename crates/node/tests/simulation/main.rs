@@ -6,6 +6,7 @@
 //!
 //! Each seed is one schedule; a failure prints its seed, which repeats it.
 
+mod absence;
 mod politics;
 
 use std::{
@@ -65,6 +66,14 @@ impl Drop for Life {
 impl Chain for Life {
     fn genesis(&self) -> Block {
         self.parts.chain.genesis()
+    }
+
+    fn anchor(&self) -> Option<engine::Anchor> {
+        self.parts.chain.anchor()
+    }
+
+    fn kept_from(&self) -> Height {
+        self.parts.chain.kept_from()
     }
 
     fn durable_height(&self) -> Height {
@@ -211,7 +220,8 @@ fn judge(
         let audit = ledger::audit(&snapshot)
             .unwrap_or_else(|error| panic!("validator {validator}: {error}; seed {seed}"));
         assert_eq!(audit.supply, circle.genesis.supply(), "seed {seed}");
-        for height in 0..=snapshot.height().0 {
+        // One that went forward to a state has nothing of before.
+        for height in snapshot.first_height().unwrap().0..=snapshot.height().0 {
             let header = snapshot.header_at(Height(height)).unwrap().unwrap();
             let root = *roots.entry(Height(height)).or_insert(header.state_root);
             assert_eq!(root, header.state_root, "height {height}; seed {seed}");
@@ -230,7 +240,8 @@ fn judge_receipts(
 ) -> usize {
     let mut applied = 0;
     for ((validator, id), receipt) in acknowledged {
-        if !outcome.finalized.contains_key(validator) || receipt.height > snapshot.height() {
+        let kept = snapshot.first_whole().unwrap()..=snapshot.height();
+        if !outcome.finalized.contains_key(validator) || !kept.contains(&receipt.height) {
             continue;
         }
         let stored = snapshot.receipt(id).unwrap();

@@ -1,0 +1,383 @@
+//! A node that is new reaches the head of a real circle over TCP through a
+//! proven state, although one of those that it asks lies, and takes office.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, Uri},
+    response::{IntoResponse as _, Response},
+};
+use node::{
+    LogConfig, Node, NodeConfig, ValidatorAddress,
+    checkpoint::{Policy, SyncConfig},
+    sample::Circle,
+};
+use reqwest::Client;
+use serde_json::Value;
+use wire::{
+    AccountId, Action, Amount, Change, Height, JoinRequest, MemberRole, MemberTerms, ProposalId,
+    Propose, SigningKey, Transaction, ValidatorSeat, Vote,
+};
+
+/// How long anything may take on a loaded machine before the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Blocks of an epoch: some seconds.
+const EPOCH: u64 = 40;
+
+/// Blocks between two checkpoints.
+const EVERY: u64 = 10;
+
+/// The number of the node that is new.
+const NEW: usize = 4;
+
+/// Accounts that nobody uses: they make the state some dozens of chunks.
+const IDLE_ACCOUNTS: u64 = 400;
+
+fn seed(node: usize) -> [u8; 32] {
+    [node as u8 + 1; 32]
+}
+
+fn key(node: usize) -> SigningKey {
+    SigningKey::ed25519(seed(node))
+}
+
+fn configure(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> NodeConfig {
+    let folder = folder.join(node.to_string());
+    fs::create_dir_all(&folder).unwrap();
+    let secret = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, hex::encode(bytes)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let genesis = folder.join("genesis.json");
+    fs::write(&genesis, serde_json::to_string(&circle.genesis).unwrap()).unwrap();
+    let validators = circle.genesis.validators.iter().zip(ports);
+    NodeConfig {
+        genesis,
+        data_dir: folder.join("data"),
+        identity_file: secret("identity", &seed(node)),
+        share_file: circle.shares.get(node).map(|share| secret("share", share)),
+        listen: ([127, 0, 0, 1], ports[node]).into(),
+        api: ([127, 0, 0, 1], 0).into(),
+        validators: validators
+            .map(|(validator, port)| ValidatorAddress {
+                key: validator.key,
+                address: format!("127.0.0.1:{port}"),
+            })
+            .collect(),
+        log: LogConfig::default(),
+        checkpoints: Policy {
+            every_blocks: EVERY,
+            keep: 3,
+            chunk_bytes: 1024,
+        },
+        sync: SyncConfig::default(),
+        history: Default::default(),
+    }
+}
+
+async fn get(http: &Client, api: SocketAddr, path: &str) -> (StatusCode, Value) {
+    let answer = http
+        .get(format!("http://{api}{path}"))
+        .send()
+        .await
+        .unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// Asks until the answer is as it should be.
+async fn until(
+    http: &Client,
+    api: SocketAddr,
+    path: &str,
+    what: &str,
+    done: impl Fn(&Value) -> bool,
+) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, answer) = get(http, api, path).await;
+        if done(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "in vain until {what}: {answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Founder 0 proposes that the new node validates; 1 and 2 vote for it.
+async fn admit(http: &Client, api: SocketAddr, circle: &Circle, port: u16) {
+    let own = key(NEW);
+    let terms = MemberTerms {
+        name: "fifth".to_owned(),
+        role: MemberRole::Validator,
+        level: 0,
+        facts: Vec::new(),
+        seat: Some(ValidatorSeat {
+            key: own.public(),
+            address: format!("127.0.0.1:{port}"),
+        }),
+        evidence: None,
+    };
+    let request = JoinRequest::sign(circle.genesis.circle(), &own, Some(&own), terms);
+    let change = Change::AddMember(Box::new(request));
+    let mut action = Action::Propose(Propose { change });
+    for founder in 0..3 {
+        let own = key(founder);
+        let path = format!("/v1/accounts/{}", own.public().account());
+        let (_, record) = get(http, api, &path).await;
+        let signed = Transaction {
+            version: Transaction::VERSION,
+            circle: circle.genesis.circle(),
+            sender: own.public(),
+            sequence: record["record"]["sequence"].as_u64().unwrap(),
+            expires_at: Height(u64::MAX),
+            fee_limit: Amount(100_000),
+            actions: vec![action.clone()],
+        }
+        .sign(&own);
+        let url = format!("http://{api}/v1/transactions?wait=final&timeout_ms=50000");
+        let answer = http.post(url).body(signed.encode()).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("\"applied\""), "{text}");
+        if founder == 0 {
+            let proposal = ProposalId::made_by(signed.id(), 0);
+            let approve = true;
+            action = Action::Vote(Vote { proposal, approve });
+        }
+    }
+}
+
+/// What one that lies does with chunks.
+#[derive(Clone, Copy, PartialEq)]
+enum Lie {
+    /// Alters one byte of every chunk from the third on.
+    Alters,
+    /// Gives two chunks and no more.
+    Stops,
+}
+
+#[derive(Clone)]
+struct Liar {
+    behind: SocketAddr,
+    lie: Lie,
+    http: Client,
+    lies: Arc<AtomicU64>,
+}
+
+/// An API that passes everything on to an honest one, but for chunks.
+async fn liar(behind: SocketAddr, lie: Lie) -> (SocketAddr, Arc<AtomicU64>) {
+    let lies = Arc::new(AtomicU64::new(0));
+    let state = Liar {
+        behind,
+        lie,
+        http: Client::new(),
+        lies: lies.clone(),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(pass_on).with_state(state);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, lies)
+}
+
+async fn pass_on(State(liar): State<Liar>, uri: Uri) -> Response {
+    let url = format!("http://{}{uri}", liar.behind);
+    let answer = liar.http.get(url).send().await.unwrap();
+    let status = answer.status();
+    let mut body = answer.bytes().await.unwrap().to_vec();
+    let number = uri.path().rsplit_once("/chunks/").map(|(_, number)| number);
+    if number.is_some_and(|number| number.parse::<u64>().unwrap() >= 2) {
+        liar.lies.fetch_add(1, Ordering::Relaxed);
+        match liar.lie {
+            Lie::Stops => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            Lie::Alters => {
+                let middle = body.len() / 2;
+                body[middle] ^= 1;
+            }
+        }
+    }
+    (status, Bytes::from(body)).into_response()
+}
+
+/// What all nodes of this process log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter("info,commonware_consensus=warn,commonware_p2p=warn")
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .init();
+        log
+    }
+
+    fn lines(&self, with: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(with));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().write_all(bytes)?;
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office() {
+    let log = Log::start();
+    let mut circle = Circle::with_epochs(4, EPOCH);
+    circle.genesis.parameters.idle_block_interval_ms = 120;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    circle.genesis.time_ms = now.unwrap().as_millis() as u64;
+    let idle = (0..IDLE_ACCOUNTS).map(|number| {
+        let digest = wire::Digest::tagged("idle", &[&number.to_le_bytes()]);
+        (AccountId(digest.0), Amount(1))
+    });
+    circle.genesis.accounts.extend(idle);
+    circle.genesis.accounts.sort_unstable();
+    let listeners: Vec<_> = (0..=NEW)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let ports: Vec<u16> = listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect();
+    drop(listeners);
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = Vec::new();
+    for number in 0..4 {
+        let config = configure(&circle, number, &ports, folder.path());
+        nodes.push(Node::start(&config).await.unwrap());
+    }
+    let http = Client::new();
+    let api: Vec<_> = nodes.iter().map(Node::api_address).collect();
+    until(&http, api[0], "/v1/status", "the circle runs", |status| {
+        status["height"].as_u64() > Some(2)
+    })
+    .await;
+    admit(&http, api[0], &circle, ports[NEW]).await;
+    let enacted = get(&http, api[0], "/v1/status").await.1["height"].as_u64();
+    for api in &api {
+        until(
+            &http,
+            *api,
+            "/v1/checkpoints",
+            "there is a checkpoint",
+            |list| list["checkpoints"][0]["height"].as_u64() > enacted,
+        )
+        .await;
+    }
+
+    // Alone with one that gives two chunks only, it keeps these and follows the
+    // blocks from the beginning, as far as others have them.
+    let mut config = configure(&circle, NEW, &ports, folder.path());
+    let (stops, refusals) = liar(api[0], Lie::Stops).await;
+    config.sync.peers = vec![format!("http://{stops}")];
+    let new = Node::start(&config).await.unwrap();
+    assert!(refusals.load(Ordering::Relaxed) > 1, "it was asked again");
+    assert!(config.data_dir.join("incoming.redb").exists());
+    until(
+        &http,
+        new.api_address(),
+        "/v1/status",
+        "it follows",
+        |status| status["height"].as_u64() > Some(1),
+    )
+    .await;
+    new.stop().await.unwrap();
+    fs::remove_file(config.data_dir.join("ledger.redb")).unwrap();
+    fs::remove_dir_all(config.data_dir.join("engine")).unwrap();
+
+    // With one that alters chunks and two that do not, it reaches the head.
+    let (alters, lies) = liar(api[0], Lie::Alters).await;
+    let peers = [alters, api[1], api[2]];
+    config.sync.peers = peers.map(|peer| format!("http://{peer}")).into();
+    let new = Node::start(&config).await.unwrap();
+    assert_eq!(lies.load(Ordering::Relaxed), 1, "it was not asked again");
+    let named = log.lines("gives a false state");
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].contains(&format!("http://{alters}")), "{named:?}");
+    assert!(!config.data_dir.join("incoming.redb").exists());
+    let own = new.api_address();
+    let began = log.lines("has the state and goes on from there");
+    assert_eq!(began.len(), 1, "{began:?}");
+
+    // It has nothing of the past, and says so.
+    let (status, answer) = get(&http, own, "/v1/blocks/1").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    let (status, answer) = get(&http, own, "/v1/events?from=1").await;
+    assert_eq!(status, StatusCode::GONE, "{answer}");
+
+    // It has the present: the same state, proven, and a share in time.
+    let joined = until(&http, own, "/v1/status", "it is in office", |status| {
+        status["in_office"] == true && status["validators"] == 5
+    })
+    .await;
+    assert_eq!(joined["last_resharing"], "adopted");
+    let idle = wire::Digest::tagged("idle", &[&7u64.to_le_bytes()]);
+    let path = format!("/v1/accounts/{}?proof=true", AccountId(idle.0));
+    let account = until(&http, own, &path, "it proves what it has", |answer| {
+        answer["proof"].is_string()
+    })
+    .await;
+    assert_eq!(account["record"]["balance"], 1);
+
+    // It makes checkpoints of its own, the same as the others', and starts again.
+    let path = "/v1/checkpoints";
+    let list = until(&http, own, path, "it has a checkpoint", |list| {
+        list["checkpoints"][0]["height"].is_u64()
+    })
+    .await;
+    let height = list["checkpoints"][0]["height"].as_u64().unwrap();
+    let theirs = until(&http, api[1], path, "the others have it too", |list| {
+        list["checkpoints"][0]["height"].as_u64() >= Some(height)
+    })
+    .await;
+    let mut all = theirs["checkpoints"].as_array().unwrap().iter();
+    if let Some(same) = all.find(|checkpoint| checkpoint["height"] == height) {
+        assert_eq!(*same, list["checkpoints"][0]);
+    }
+    new.stop().await.unwrap();
+    let new = Node::start(&config).await.unwrap();
+    until(
+        &http,
+        new.api_address(),
+        "/v1/status",
+        "it is back",
+        |status| status["in_office"] == true && status["healthy"] == true,
+    )
+    .await;
+    nodes.push(new);
+    for node in nodes {
+        node.stop().await.unwrap();
+    }
+}
