@@ -128,8 +128,8 @@ pub enum Command {
     #[command(subcommand)]
     Found(commands::found::Found),
 
-    /// Run a validator with its API (daemon).
-    Node(commands::daemon::Daemon),
+    /// Run a validator with its API (daemon), or back its state up and restore it.
+    Node(commands::node::Node),
     /// Run a provider of compute (daemon).
     Provider(commands::daemon::Daemon),
     /// Run an authoritative name server (daemon).

@@ -233,7 +233,7 @@ where
         channels.backfill,
     );
     let epocher = FixedEpocher::new(epoch_length);
-    let (marshal_actor, marshal, _) = MarshalActor::init(
+    let (marshal_actor, marshal, reached) = MarshalActor::init(
         context.child("marshal"),
         archives.finalizations,
         archives.blocks,
@@ -249,6 +249,15 @@ where
         ),
     )
     .await;
+
+    let processed = reached.processed().map_or(0, |at| at.height().get());
+    let delivered = lineage.delivered().0;
+    if processed > delivered {
+        return Err(format!(
+            "the state is of block {delivered}, the engine has delivered blocks up to \
+             {processed} and has not kept those between: give the node a newer state"
+        ));
+    }
 
     let (driver, mailbox) = Driver::new(chain, lineage, shared.clone());
     let application = Application::new(mailbox.clone(), setup.pacing);

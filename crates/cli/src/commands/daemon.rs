@@ -102,9 +102,9 @@ pub(super) async fn told_to_stop() {
 }
 
 /// Runs a validator with its API.
-pub fn node(daemon: &Daemon) -> anyhow::Result<Status> {
+pub fn node(config: &Path) -> anyhow::Result<Status> {
     begin();
-    let config = node::NodeConfig::read(&daemon.config)?;
+    let config = node::NodeConfig::read(config)?;
     runtime()?.block_on(node::run(config))?;
     Ok(Status::Done)
 }

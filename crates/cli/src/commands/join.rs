@@ -107,6 +107,13 @@ struct Node<'a> {
     listen: SocketAddr,
     api: &'static str,
     validators: &'a [Peer],
+    sync: Sync,
+}
+
+/// From whom the new node fetches the state.
+#[derive(Serialize)]
+struct Sync {
+    peers: Vec<String>,
 }
 
 /// A circle as one of its nodes tells of it.
@@ -301,6 +308,9 @@ fn configure(session: &Session, join: &Join) -> anyhow::Result<Option<PathBuf>> 
             .unwrap_or(SocketAddr::from(([0, 0, 0, 0], port))),
         api: API,
         validators: &join.peers,
+        sync: Sync {
+            peers: vec![join.node.to_string()],
+        },
     };
     write_toml(&path, &node)?;
     Ok(Some(path))

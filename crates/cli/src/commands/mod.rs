@@ -16,6 +16,7 @@ pub mod lock;
 pub mod logs;
 pub mod member;
 pub mod name;
+pub mod node;
 pub mod notarise;
 pub mod offer;
 pub mod operate;
@@ -69,7 +70,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Member(member) => member::execute(session, &member),
         Command::Join(join) => join::execute(session, &join),
         Command::Found(found) => found::execute(session, &found),
-        Command::Node(node) => daemon::node(&node),
+        Command::Node(node) => node::execute(session, &node),
         Command::Provider(provider) => daemon::provider(&provider),
         Command::Names(names) => daemon::names(&names),
         Command::Signer(signer) => signer::execute(session, signer),

@@ -25,7 +25,22 @@ struct Node {
     listen: SocketAddr,
     api: SocketAddr,
     validators: Vec<ValidatorAddress>,
+    checkpoints: Checkpoints,
 }
+
+/// Which checkpoints a node makes: often, since an embedded circle is small,
+/// and in small pieces, so that there are some.
+#[derive(Serialize)]
+struct Checkpoints {
+    every_blocks: u64,
+    chunk_bytes: u32,
+}
+
+/// Half a minute of an idle circle.
+const CHECKPOINTS: Checkpoints = Checkpoints {
+    every_blocks: 64,
+    chunk_bytes: 4096,
+};
 
 #[derive(Serialize)]
 struct ValidatorAddress {
@@ -191,6 +206,7 @@ fn write_nodes(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> any
                     address: ports.peer(peer).to_string(),
                 })
                 .collect(),
+            checkpoints: CHECKPOINTS,
         };
         write_toml(&directory.join("node.toml"), &node)?;
     }
