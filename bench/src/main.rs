@@ -13,6 +13,7 @@ mod machine;
 mod payload;
 mod run;
 mod service;
+mod state;
 mod statistics;
 
 use std::{path::PathBuf, time::Duration};
@@ -50,6 +51,12 @@ enum What {
     Run,
     /// A hello-world component beside `wasmtime serve`.
     Service,
+    /// A new node: executing every block beside going forward to a checkpoint.
+    State {
+        /// Names in the state.
+        #[arg(long, default_value_t = 100_000)]
+        names: u64,
+    },
     /// Payload encryption beside `openssl speed`.
     Payload,
     /// A host's measurement list beside Keylime.
@@ -87,6 +94,7 @@ async fn main() -> Result<()> {
             let (own, peer) = (&arguments.ringfort, &arguments.wasmtime);
             service::run(own, peer, &arguments.component, rounds, round).await
         }
+        What::State { names } => state::run(names),
         What::Payload => payload::run(rounds, arguments.seconds),
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
     }
