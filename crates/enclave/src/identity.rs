@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn vault() -> Arc<Vault> {
-        Arc::new(Vault::new().unwrap())
+        Arc::new(Vault::new(crate::vault::Secrets::empty()).unwrap())
     }
 
     #[test]

@@ -15,7 +15,6 @@ mod lifecycle;
 mod logs;
 mod outbox;
 mod runtime;
-pub mod sandbox;
 mod service;
 mod streams;
 pub mod vault;

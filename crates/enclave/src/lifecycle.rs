@@ -10,6 +10,7 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
+use sandbox::Sandboxed;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -21,9 +22,8 @@ use crate::{
     host::{FrameReader, ReadError},
     job::JobEnd,
     outbox::Outbox,
-    sandbox::Sandboxed,
     streams::{ClientStream, StreamFault, StreamTable},
-    vault::Vault,
+    vault::{Secrets, Vault},
 };
 
 /// Events that wait, at most: payload frames wait at the pipe beyond that.
@@ -78,12 +78,12 @@ pub enum End {
 }
 
 /// Runs an enclave over its channel until the host ends it.
-pub async fn run<R, W>(sandboxed: Sandboxed, input: R, output: W) -> End
+pub async fn run<R, W>(sandboxed: Sandboxed<Secrets>, input: R, output: W) -> End
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let vault = Arc::new(sandboxed.vault);
+    let vault = Arc::new(sandboxed.page);
     let outbox = Arc::new(Outbox::new());
     let writer = tokio::spawn({
         let outbox = Arc::clone(&outbox);

@@ -229,7 +229,7 @@ mod tests {
 
     /// Prints `pieces` and gives the lines that the user would read.
     async fn printed(pieces: &[&[u8]]) -> Vec<String> {
-        let vault = Arc::new(Vault::new().unwrap());
+        let vault = Arc::new(Vault::new(crate::vault::Secrets::empty()).unwrap());
         let outbox = Arc::new(Outbox::new());
         let logs = Logs::new(CONTRACT, Arc::clone(&vault), Arc::clone(&outbox));
         let mut printer = logs.printer(LogSource::Stdout);

@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use enclave::{End, run, sandbox};
+use enclave::{End, run, vault::Secrets};
 use tokio::net::unix::pipe;
 
 /// Threads that work: what the smallest offer has in processors, so that one
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("panic at {:?}", panic.location());
     }));
-    let sandboxed = match sandbox::enter() {
+    let sandboxed = match sandbox::enter(Secrets::empty) {
         Ok(sandboxed) => sandboxed,
         Err(error) => {
             eprintln!("ringfort-enclave: {error}");

@@ -261,7 +261,7 @@ mod tests {
 
     /// The service of the examples, and what a client of it trusts.
     async fn service(request_time: Duration) -> (Arc<Service>, TlsAcceptor, rustls::RootCertStore) {
-        let vault = Arc::new(Vault::new().unwrap());
+        let vault = Arc::new(Vault::new(crate::vault::Secrets::empty()).unwrap());
         let (_, tls_key) = identity::make_keys(&vault, Some(&NAME.parse().unwrap())).unwrap();
         let tls_key = tls_key.unwrap();
         let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])

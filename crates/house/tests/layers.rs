@@ -29,8 +29,14 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         &["wire", "client", "attest", "handshake", "platform"],
     ),
     ("naming", &["wire", "client", "update"]),
-    ("keykeeper", &["wire", "client", "attest", "threshold"]),
-    ("enclave", &["wire", "handshake", "threshold"]),
+    ("sandbox", &[]),
+    (
+        "keykeeper",
+        &["wire", "proof", "attest", "threshold", "sandbox"],
+    ),
+    ("keyhost", &["wire", "client", "keykeeper"]),
+    ("vault", &["wire", "sandbox"]),
+    ("enclave", &["wire", "handshake", "threshold", "sandbox"]),
     (
         "cli",
         &[
@@ -44,7 +50,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "provider",
             "naming",
             "keykeeper",
+            "keyhost",
             "threshold",
+            "vault",
             "platform",
             "software",
         ],

@@ -1,7 +1,8 @@
-//! What the process gives up before it reads its first byte from the host.
+//! What a protected process gives up before it reads its first byte from the
+//! host, and the page of memory in which its secrets rest.
 //!
-//! Against the payload: if WebAssembly's walls fail, the process behind them
-//! has no files, no network, no other processes and no way to get them. Against
+//! Against what it runs: if its walls fail (WebAssembly's, say), the process behind
+//! them has no files, no network, no other processes and no way to get them. Against
 //! the host's other users: its memory is not theirs to read. Against the host's
 //! root and its kernel a plain process has no defence; that is what evidence
 //! from real hardware is for (docs/spec/enclave.md §6).
@@ -11,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+mod memory;
 mod syscalls;
 
 use std::{fs, io};
@@ -21,9 +23,10 @@ use landlock::{
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
-pub use syscalls::{Rule, rules};
+use zeroize::Zeroize;
 
-use crate::vault::{Protection, Vault};
+pub use memory::{NoMemory, Protection, SecretPage};
+pub use syscalls::{Rule, rules};
 
 /// The newest rules that Landlock is asked for; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V6;
@@ -36,7 +39,7 @@ pub enum SandboxError {
     GiveUp(&'static str, #[source] io::Error),
     /// There is no memory for keys.
     #[error("there is no memory for keys")]
-    Vault(#[from] crate::vault::NoMemory),
+    Memory(#[from] NoMemory),
     /// The kernel refuses the system-call filter.
     #[error("the kernel does not take the system-call filter")]
     Filter(#[from] seccompiler::Error),
@@ -46,25 +49,28 @@ pub enum SandboxError {
 }
 
 /// Proof that the sandbox stands, with what it lacks here.
-pub struct Sandboxed {
+pub struct Sandboxed<T: 'static> {
     /// Memory for keys.
-    pub vault: Vault,
+    pub page: SecretPage<T>,
     /// Measures that this kernel does not offer, for the host's log.
     pub warnings: Vec<String>,
 }
 
-/// Enters the sandbox. The process has one thread and has read nothing.
+/// Enters the sandbox, with a page of secrets that begins as `empty`. The
+/// process has one thread and has read nothing.
 ///
 /// Errors: [`SandboxError`]; the process must end.
-pub fn enter() -> Result<Sandboxed, SandboxError> {
+pub fn enter<T: Zeroize + 'static>(
+    empty: impl FnOnce() -> T,
+) -> Result<Sandboxed<T>, SandboxError> {
     let mut warnings = Vec::new();
     empty_environment();
     if has_swap() {
         warnings.push("swap is on: pages of the payload may reach the host's disk".to_owned());
     }
     hide_from_others()?;
-    let vault = Vault::new()?;
-    if vault.protection() == Protection::Locked {
+    let page = SecretPage::new(empty())?;
+    if page.protection() == Protection::Locked {
         warnings.push("no memfd_secret: keys are in locked memory only".to_owned());
     }
     // aws-lc looks for its entropy sources once; now, while it may open files.
@@ -77,7 +83,7 @@ pub fn enter() -> Result<Sandboxed, SandboxError> {
     forbid_files_and_network(&mut warnings);
     drop_capabilities(&mut warnings);
     syscalls::install()?;
-    Ok(Sandboxed { vault, warnings })
+    Ok(Sandboxed { page, warnings })
 }
 
 /// Whether the kernel swaps; unknown counts as yes.

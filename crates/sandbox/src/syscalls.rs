@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::SandboxError;
+use crate::SandboxError;
 
 /// What happens upon a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! What a process in the enclave's sandbox can still do: nothing.
+//! What a process in the sandbox can still do: nothing.
 //!
 //! Each attempt runs in a process of its own, which enters the very sandbox of
-//! the enclave and then tries. It has its own `main`, because the sandbox wants
+//! the enclave and the keykeeper, and then tries. It has its own `main`, because the sandbox wants
 //! a process with one thread.
 
 use std::{
@@ -120,7 +120,7 @@ fn attempt(name: &str) -> ExitCode {
     let Some((_, act, _)) = ATTEMPTS.iter().find(|(known, ..)| *known == name) else {
         return ExitCode::from(9);
     };
-    match enclave::sandbox::enter() {
+    match sandbox::enter(|| [0u8; 32]) {
         Ok(_sandboxed) if act() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(3),
         Err(error) => {

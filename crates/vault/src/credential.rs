@@ -1,0 +1,303 @@
+//! What does an application's author say that its code is, and who says that
+//! this is the author?
+
+use std::{fs, io, path::Path};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use wire::{Digest, PublicKey, Signature, SigningKey};
+
+use crate::measure::{self, PAGE};
+
+/// An encoded credential, at most: 64 code digests and some keys take 3 KiB.
+pub const MAX_CREDENTIAL_BYTES: usize = 4096;
+
+/// Libraries of one application, at most.
+const MAX_CODES: usize = 64;
+
+/// The application's name, at most.
+const MAX_NAME_BYTES: usize = 64;
+
+const CERTIFICATE: &str = "ringfort/application-certificate/1";
+const CODE: &str = "ringfort/application-code/1";
+
+/// Why a credential is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// Bytes that are no credential.
+    #[error("the credential does not decode")]
+    Malformed,
+    /// The sub-certificate is of another root.
+    #[error("the sub-certificate is of another root")]
+    Foreign,
+    /// The sub-certificate is for another application.
+    #[error("the sub-certificate is for another application")]
+    OtherApplication,
+    /// The sub-certificate has run out.
+    #[error("the sub-certificate has expired")]
+    Expired,
+    /// The root did not sign the sub-certificate, or its key not the code.
+    #[error("a signature does not verify")]
+    Signature,
+}
+
+/// What an author's root says of a release key.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Certificate {
+    /// The application's root.
+    pub root: PublicKey,
+    /// The release key.
+    pub key: PublicKey,
+    /// The application.
+    pub application: String,
+    /// Until when, Unix milliseconds.
+    pub not_after_ms: u64,
+}
+
+/// An application's code: SHA-256 over each executable segment as it lies in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Code {
+    /// The program's own; all of it must be there.
+    pub program: Vec<Digest>,
+    /// What may be there besides: the dynamic loader and libraries.
+    pub libraries: Vec<Digest>,
+}
+
+impl Code {
+    /// The code of a program and of the libraries that it may load, from files.
+    ///
+    /// Errors: the file system's; a file that is no 64-bit ELF.
+    pub fn of_files(program: &Path, libraries: &[&Path]) -> io::Result<Self> {
+        let mut code = Self::of_bytes(&fs::read(program)?)?;
+        for library in libraries {
+            code.libraries.extend(segments(&fs::read(library)?)?);
+        }
+        Ok(code)
+    }
+
+    /// The code of a program without libraries, from its file's bytes.
+    ///
+    /// Errors: no 64-bit ELF.
+    pub fn of_bytes(program: &[u8]) -> io::Result<Self> {
+        Ok(Self {
+            program: segments(program)?,
+            libraries: Vec::new(),
+        })
+    }
+
+    fn is_within_limits(&self) -> bool {
+        !self.program.is_empty() && self.program.len() + self.libraries.len() <= MAX_CODES
+    }
+}
+
+/// What an application shows.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Credential {
+    /// The sub-certificate.
+    pub certificate: Certificate,
+    /// The root's signature on it.
+    pub certificate_signature: Signature,
+    /// The code.
+    pub code: Code,
+    /// The release key's signature on it.
+    pub code_signature: Signature,
+}
+
+/// Certifies a release key under `root`.
+pub fn certify(root: &SigningKey, certificate: &Certificate) -> Signature {
+    root.sign(CERTIFICATE, &bytes(certificate))
+}
+
+/// Signs code with a certified release key.
+pub fn sign(
+    certificate: Certificate,
+    certificate_signature: Signature,
+    key: &SigningKey,
+    code: Code,
+) -> Credential {
+    Credential {
+        code_signature: key.sign(CODE, &bytes(&code)),
+        certificate,
+        certificate_signature,
+        code,
+    }
+}
+
+fn bytes(value: &impl BorshSerialize) -> Vec<u8> {
+    borsh::to_vec(value).expect("a credential's parts always encode")
+}
+
+impl Credential {
+    /// Reads a credential.
+    ///
+    /// Errors: [`CredentialError::Malformed`].
+    pub fn decode(encoded: &[u8]) -> Result<Self, CredentialError> {
+        let refused = CredentialError::Malformed;
+        if encoded.len() > MAX_CREDENTIAL_BYTES {
+            return Err(refused);
+        }
+        let credential = Self::try_from_slice(encoded).map_err(|_| refused)?;
+        let named = credential.certificate.application.len() <= MAX_NAME_BYTES;
+        if named && credential.code.is_within_limits() {
+            Ok(credential)
+        } else {
+            Err(refused)
+        }
+    }
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        bytes(self)
+    }
+
+    /// The code that `root` vouches for at `now_ms`, for `application`.
+    ///
+    /// Errors: [`CredentialError`].
+    pub fn verify(
+        &self,
+        root: &PublicKey,
+        application: &str,
+        now_ms: u64,
+    ) -> Result<&Code, CredentialError> {
+        let certificate = &self.certificate;
+        if certificate.root != *root {
+            return Err(CredentialError::Foreign);
+        }
+        root.verify(
+            CERTIFICATE,
+            &bytes(certificate),
+            &self.certificate_signature,
+        )
+        .map_err(|_| CredentialError::Signature)?;
+        if certificate.application != application {
+            return Err(CredentialError::OtherApplication);
+        }
+        if now_ms > certificate.not_after_ms {
+            return Err(CredentialError::Expired);
+        }
+        certificate
+            .key
+            .verify(CODE, &bytes(&self.code), &self.code_signature)
+            .map_err(|_| CredentialError::Signature)?;
+        Ok(&self.code)
+    }
+}
+
+/// The digests of an ELF file's executable segments, as the kernel maps them.
+fn segments(file: &[u8]) -> io::Result<Vec<Digest>> {
+    let malformed = || io::Error::other("not a 64-bit little-endian ELF file");
+    // System V ABI, chapter 4 and 5: identification, then the program headers.
+    if file.get(..6) != Some(&[0x7f, b'E', b'L', b'F', 2, 1]) {
+        return Err(malformed());
+    }
+    let number = |at: usize, size: usize| -> io::Result<u64> {
+        let field = file.get(at..at + size).ok_or_else(malformed)?;
+        let mut wide = [0; 8];
+        wide[..size].copy_from_slice(field);
+        Ok(u64::from_le_bytes(wide))
+    };
+    let place = |value: u64| usize::try_from(value).map_err(|_| malformed());
+    let (table, size, count) = (
+        place(number(0x20, 8)?)?,
+        place(number(0x36, 2)?)?,
+        place(number(0x38, 2)?)?,
+    );
+    let mut found = Vec::new();
+    for index in 0..count {
+        let header = size
+            .checked_mul(index)
+            .and_then(|offset| offset.checked_add(table))
+            .filter(|header| *header < file.len())
+            .ok_or_else(malformed)?;
+        let (kind, flags) = (number(header, 4)?, number(header + 4, 4)?);
+        if kind != 1 || flags & 1 == 0 {
+            continue;
+        }
+        let (offset, length) = (number(header + 8, 8)?, number(header + 32, 8)?);
+        let start = offset / PAGE * PAGE;
+        // Within the file, so that only the last page's rest is padded.
+        let end = offset
+            .checked_add(length)
+            .filter(|end| *end <= file.len() as u64)
+            .and_then(|end| end.checked_next_multiple_of(PAGE))
+            .ok_or_else(malformed)?;
+        let (start, end) = (place(start)?, place(end)?);
+        let bytes = file.get(start..end.min(file.len())).ok_or_else(malformed)?;
+        found.push(measure::digest_padded(bytes, end - start));
+    }
+    if found.is_empty() {
+        return Err(malformed());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(not_after_ms: u64) -> Credential {
+        let (root, release) = (SigningKey::ed25519([1; 32]), SigningKey::ed25519([2; 32]));
+        let certificate = Certificate {
+            root: root.public(),
+            key: release.public(),
+            application: "ledgerbook".to_owned(),
+            not_after_ms,
+        };
+        let signature = certify(&root, &certificate);
+        let code = Code {
+            program: vec![Digest([7; 32])],
+            libraries: vec![Digest([8; 32])],
+        };
+        sign(certificate, signature, &release, code)
+    }
+
+    #[test]
+    fn a_credential_holds_for_its_root_application_and_time_only() {
+        let good = credential(1000);
+        let root = good.certificate.root;
+        assert_eq!(good.verify(&root, "ledgerbook", 1000), Ok(&good.code));
+        let other = SigningKey::ed25519([3; 32]).public();
+        for (refused, why) in [
+            (
+                good.verify(&other, "ledgerbook", 1000),
+                CredentialError::Foreign,
+            ),
+            (
+                good.verify(&root, "other", 1000),
+                CredentialError::OtherApplication,
+            ),
+            (
+                good.verify(&root, "ledgerbook", 1001),
+                CredentialError::Expired,
+            ),
+        ] {
+            assert_eq!(refused, Err(why));
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_of_a_credential_is_accepted() {
+        let good = credential(1000);
+        let root = good.certificate.root;
+        let encoded = good.encode();
+        assert_eq!(Credential::decode(&encoded).unwrap(), good);
+        for at in 0..encoded.len() {
+            let mut changed = encoded.clone();
+            changed[at] ^= 1;
+            if let Ok(changed) = Credential::decode(&changed) {
+                assert!(changed.verify(&root, "ledgerbook", 1000).is_err(), "{at}");
+            }
+        }
+        assert!(Credential::decode(&[0; MAX_CREDENTIAL_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn files_that_are_no_programs_have_no_code() {
+        for bad in [&b""[..], b"\x7fELF\x02\x01", b"#!/bin/sh\n", &[0x7f; 200]] {
+            assert!(segments(bad).is_err());
+        }
+        let mut cut = fs::read("/proc/self/exe").unwrap();
+        assert!(segments(&cut).is_ok());
+        cut.truncate(100);
+        assert!(segments(&cut).is_err());
+    }
+}
