@@ -154,6 +154,7 @@ fn founding() -> Genesis {
         certificate_authorities: vec![AccountId([1; 32])],
         zone_signers: vec![AccountId([2; 32])],
         name_servers: vec![AccountId([1; 32])],
+        keykeepers: Vec::new(),
         development_roots: vec![key().public()],
         reference_values: vec![ReferenceValue {
             measurement: Measurement([4; 32]),

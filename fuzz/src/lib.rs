@@ -7,6 +7,7 @@
 //! one under libFuzzer for as long as is wished.
 
 mod acme;
+mod applications;
 mod dns;
 mod handshakes;
 mod hosts;
@@ -27,6 +28,21 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "credential",
+        seeds: applications::credentials,
+        run: applications::credential,
+    },
+    Target {
+        name: "program_file",
+        seeds: applications::programs,
+        run: applications::program,
+    },
+    Target {
+        name: "keykeeper_frame",
+        seeds: applications::keykeeper_frames,
+        run: applications::keykeeper_frame,
+    },
     Target {
         name: "presentation",
         seeds: presentation::texts,

@@ -40,7 +40,8 @@ pub struct Global {
     /// How to print results.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Human)]
     pub output: Format,
-    /// Key that acts, by its name or file; the only one there is if not given.
+    /// Key that acts, by its name or file, or tpm:LABEL[@DEVICE] for one in a TPM;
+    /// the only key file there is if not given.
     #[arg(long, global = true, env = "RINGFORT_KEY", value_name = "NAME")]
     pub key: Option<String>,
     /// File that holds the key file's passphrase.
@@ -142,6 +143,9 @@ pub enum Command {
     Agent(commands::daemon::Daemon),
     /// Hold a share of the circle's master secret (daemon).
     Keykeeper(commands::daemon::Daemon),
+    /// Vaults: keys that only a certain local application may use.
+    #[command(subcommand)]
+    Vault(commands::vault::Vault),
     /// Run the parts of the circle at --state; `up` starts this.
     #[command(hide = true)]
     Supervise,

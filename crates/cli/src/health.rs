@@ -29,6 +29,9 @@ use crate::{
 /// the pace of a busy circle.
 const LAG_TOLERATED: u64 = 20;
 
+/// How long a read of the ledger may take.
+const LEDGER_WITHIN: Duration = Duration::from_secs(2);
+
 /// How the circle is.
 #[derive(Debug, Serialize)]
 pub struct Health {
@@ -140,6 +143,10 @@ pub async fn look(state: &StateDirectory, file: &CircleFile) -> anyhow::Result<H
         .collect();
     let statuses = asker.node_statuses(&apis).await;
     health.height = probe::foremost(&statuses);
+    let first_key = match embedded.keykeepers {
+        0 => Ok(()),
+        _ => first_key(file).await,
+    };
     for part in parts {
         let mut found = match reports.get(&part.name) {
             Some(report) => of_process(report),
@@ -172,6 +179,7 @@ pub async fn look(state: &StateDirectory, file: &CircleFile) -> anyhow::Result<H
                     asker.authority(ports.certificate_authority()).await,
                 );
             }
+            Kind::Keykeeper(_) => note(&mut found, first_key.clone()),
             // A signer that fails shows in the name node, which ages.
             Kind::Signer | Kind::Agent => {}
         }
@@ -179,6 +187,23 @@ pub async fn look(state: &StateDirectory, file: &CircleFile) -> anyhow::Result<H
         health.parts.push(found);
     }
     Ok(health)
+}
+
+/// Whether the keykeepers have made the circle's master key, as the ledger proves.
+async fn first_key(file: &CircleFile) -> Result<(), String> {
+    let nodes = file.nodes.iter().map(|url| client::Url::parse(url));
+    let nodes: Vec<_> = nodes
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    let client = client::Client::new(nodes, file.circle_key, file.circle)
+        .map_err(|error| error.to_string())?;
+    let read = client.proven::<wire::record::KeyCommittee>(wire::state_key::key_committee());
+    match tokio::time::timeout(LEDGER_WITHIN, read).await {
+        Ok(Ok((Some(_), _))) => Ok(()),
+        Ok(Ok((None, _))) => Err("makes the first key with the others".to_owned()),
+        Ok(Err(error)) => Err(format!("the ledger cannot be read: {error}")),
+        Err(_) => Err("the ledger does not answer".to_owned()),
+    }
 }
 
 /// A circle that runs elsewhere: its nodes are all that can be asked.

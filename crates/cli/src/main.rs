@@ -18,6 +18,7 @@ mod session;
 mod state_directory;
 mod supervisor;
 mod terminal;
+mod tpm_key;
 mod typed_name;
 mod units;
 mod user;

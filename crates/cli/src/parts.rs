@@ -40,6 +40,8 @@ pub enum Kind {
     Names,
     /// The certificate authority.
     CertificateAuthority,
+    /// A keykeeper, with its protected process.
+    Keykeeper(u16),
     /// The user's agent, which answers for replacements while no one watches.
     Agent,
 }
@@ -110,6 +112,14 @@ pub fn of(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> Vec<Part
             ],
         );
     }
+    for index in 0..embedded.keykeepers {
+        let config = state.keykeeper(index).join("keykeeper.toml");
+        let name = format!("keykeeper-{index}");
+        service(
+            Part::daemon(name, Kind::Keykeeper(index), "keykeeper", config),
+            Vec::new(),
+        );
+    }
     let agent = state.user().join("agent.toml");
     service(
         Part::daemon("agent".into(), Kind::Agent, "agent", agent),
@@ -129,10 +139,11 @@ mod tests {
             base_port: 40_000,
             validators: 7,
             providers: 3,
+            keykeepers: 3,
             measurement: wire::Measurement([0; 32]),
         };
         let parts = of(&state, &embedded, Ports::above(40_000).unwrap());
-        assert_eq!(parts.len(), 7 + 3 + 4);
+        assert_eq!(parts.len(), 7 + 3 + 3 + 4);
         for (index, part) in parts.iter().enumerate() {
             for other in &parts[index + 1..] {
                 assert_ne!(part.name, other.name);

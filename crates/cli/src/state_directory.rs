@@ -75,6 +75,9 @@ pub struct Embedded {
     pub validators: u16,
     /// Providers.
     pub providers: u16,
+    /// Keykeepers.
+    #[serde(default)]
+    pub keykeepers: u16,
     /// SHA-256 of the enclave's code that the genesis admits.
     pub measurement: Measurement,
 }
@@ -123,6 +126,11 @@ impl StateDirectory {
         self.join(format!("providers/{index}"))
     }
 
+    /// Directory of keykeeper `index`.
+    pub fn keykeeper(&self, index: u16) -> PathBuf {
+        self.join(format!("keykeepers/{index}"))
+    }
+
     /// Directory of the name node.
     pub fn names(&self) -> PathBuf {
         self.join("names")
@@ -151,6 +159,11 @@ impl StateDirectory {
     /// The circle's own copy of the enclave's code.
     pub fn enclave(&self) -> PathBuf {
         self.join("enclave/ringfort-enclave")
+    }
+
+    /// The circle's own copy of the keykeeper's code.
+    pub fn keykeeper_program(&self) -> PathBuf {
+        self.join("enclave/ringfort-keykeeper")
     }
 
     /// The two directories that stand for two object stores.
@@ -266,6 +279,7 @@ mod tests {
                 base_port: 26_700,
                 validators: 4,
                 providers: 2,
+                keykeepers: 3,
                 measurement: Measurement([3; 32]),
             }),
         }

@@ -22,6 +22,7 @@ use crate::{
     passphrase,
     session::Session,
     state_directory::{CircleFile, StateDirectory},
+    tpm_key,
 };
 
 /// Requests that are read at once.
@@ -83,6 +84,13 @@ pub fn named_key_file(state: &StateDirectory, given: &str) -> PathBuf {
 ///
 /// Errors: there is none; the passphrase is wrong.
 pub fn unlock(session: &Session) -> anyhow::Result<(PathBuf, UnlockedKey)> {
+    if session.key.as_deref().and_then(tpm_key::place).is_some() {
+        return Err(Advice::new(
+            "this command needs a key file: it opens or keeps secrets under it",
+            "a key in a TPM signs transactions (accounts, names, votes, labels)",
+        )
+        .into());
+    }
     let path = key_file(session)?;
     let passphrase = passphrase::for_key_file(&path, session.passphrase_file.as_deref())?;
     let key = open(&path, passphrase)?;
@@ -101,22 +109,41 @@ pub fn open(path: &std::path::Path, passphrase: String) -> anyhow::Result<Unlock
 /// Errors: as for [`unlock`] and [`client`].
 pub fn account(session: &Session) -> anyhow::Result<Account> {
     let client = client(session)?;
+    if let Some(place) = session.key.as_deref().and_then(tpm_key::place) {
+        let signer = tpm_key::TpmSigner::open(&place)?;
+        return Ok(Account::with_signer(client, Arc::new(signer), None));
+    }
     let (path, key) = unlock(session)?;
     Ok(Account::new(client, Arc::new(key), Some(lock_path(&path))))
+}
+
+/// The id of the session's account, of a key that is not unlocked for it.
+///
+/// Errors: there is no key; a TPM that was named cannot be asked.
+pub fn own_id(session: &Session) -> anyhow::Result<wire::AccountId> {
+    use client::account::Signer as _;
+    match session.key.as_deref().and_then(tpm_key::place) {
+        Some(place) => Ok(tpm_key::TpmSigner::open(&place)?.public().account()),
+        None => Ok(summary(session)?.account),
+    }
 }
 
 /// The session's user: account, wallet and stores.
 ///
 /// Errors: as for [`account`].
 pub fn user(session: &Session) -> anyhow::Result<User> {
-    user_of(account(session)?, session.state.user().join("wallet"))
+    let client = client(session)?;
+    let (path, key) = unlock(session)?;
+    let key = Arc::new(key);
+    let wallet = Wallet::new(session.state.user().join("wallet"), &key);
+    let account = Account::new(client, key, Some(lock_path(&path)));
+    user_of(account, wallet)
 }
 
-/// A user with the wallet in `directory`.
+/// A user with that wallet.
 ///
 /// Errors: the clients of stores and providers cannot be set up.
-pub fn user_of(account: Account, directory: PathBuf) -> anyhow::Result<User> {
-    let wallet = Wallet::new(directory, account.key());
+pub fn user_of(account: Account, wallet: Wallet) -> anyhow::Result<User> {
     let storage = ObjectStorage::new(AccessPolicy::unrestricted(), s3_credentials())?;
     Ok(User::new(account, wallet, storage)?)
 }

@@ -31,42 +31,34 @@ impl Drop for Keykeeper {
     }
 }
 
-/// The code that the circle admits.
-fn code(circle: &Circle) -> String {
-    let shown = circle.json(&["circle", "show"]);
-    let rules = runtime().block_on(async {
-        let rules: Option<wire::record::Rules> = client(circle)
-            .proven(wire::state_key::rules())
-            .await
-            .unwrap()
-            .0;
-        rules.unwrap()
-    });
-    assert!(shown["circle"].is_string());
-    rules.reference_values[0].measurement.to_string()
+fn rules(circle: &Circle) -> wire::record::Rules {
+    let read = client(circle);
+    let rules = runtime().block_on(read.proven(wire::state_key::rules()));
+    rules.unwrap().0.unwrap()
 }
 
-/// Makes a key with funds and starts a keykeeper with it; gives its public key.
-fn start(circle: &Circle, name: &str, code: &str) -> (String, Keykeeper) {
+/// The code of payloads' enclaves, which the circle admits.
+fn code(circle: &Circle) -> String {
+    rules(circle).reference_values[0].measurement.to_string()
+}
+
+/// Starts a further keykeeper as an operator does, funds it and waits until it has
+/// registered; gives its key.
+fn start(circle: &Circle, name: &str) -> (String, Keykeeper) {
     let state = circle.state();
-    let passphrase = state.join("user/passphrase");
-    let passphrase = passphrase.to_str().unwrap();
-    let made = circle.json(&["--passphrase-file", passphrase, "keys", "new", name]);
-    let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let account = text(&made, "account");
-    circle.ringfort(&["--key", "user", "account", "transfer", &account, "1000000"]);
     let shown = circle.json(&["circle", "show"]);
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
     let nodes = serde_json::to_string(&shown["nodes"]).unwrap();
     let directory = circle.scratch(name);
     std::fs::create_dir_all(&directory).unwrap();
     let config = directory.join("keykeeper.toml");
     let text = format!(
-        "circle = {:?}\ncircle_key = {:?}\nnodes = {nodes}\nkey_file = {:?}\n\
-         passphrase_file = {passphrase:?}\ndata_dir = {directory:?}\n\
-         [development]\nquoting_key = {:?}\nquoting_certificate = {:?}\nmeasurement = {code:?}\n",
+        "circle = {:?}\ncircle_key = {:?}\nnodes = {nodes}\nprogram = {:?}\n\
+         data_dir = {directory:?}\n\
+         [development]\nquoting_key = {:?}\nquoting_certificate = {:?}\n",
         text(&shown, "circle"),
         text(&shown, "circle_key"),
-        state.join(format!("user/{name}.key")),
+        state.join("enclave/ringfort-keykeeper"),
         state.join("providers/0/quoting.seed"),
         state.join("providers/0/quoting.certificate"),
     );
@@ -78,10 +70,20 @@ fn start(circle: &Circle, name: &str, code: &str) -> (String, Keykeeper) {
         .stderr(log)
         .spawn()
         .unwrap();
-    (
-        made["public"].as_str().unwrap().to_owned(),
-        Keykeeper(child),
-    )
+    let keykeeper = Keykeeper(child);
+    let key: wire::PublicKey = wait_for("the keykeeper has made its identity", || {
+        let text = std::fs::read_to_string(directory.join("public")).ok()?;
+        text.trim().parse().ok()
+    });
+    let account = key.account().to_string();
+    circle.ringfort(&["--key", "user", "account", "transfer", &account, "1000000"]);
+    let read = runtime();
+    wait_for("it is registered", || {
+        let record = client(circle);
+        let record = record.proven::<wire::record::Keykeeper>(wire::state_key::keykeeper(&key));
+        read.block_on(record).ok()?.0.map(drop)
+    });
+    (key.to_string(), keykeeper)
 }
 
 /// An account of a founder, by the seed of its validator.
@@ -121,6 +123,25 @@ fn vote(circle: &Circle, keepers: &[String]) {
     });
 }
 
+/// The members vote for the circle's own keykeepers and a further one: it gets a
+/// share of the same secret.
+fn hand_on(circle: &Circle, own: &[Value], master_key: &Value) {
+    let (key, further) = start(circle, "further");
+    let mut keepers: Vec<String> = own
+        .iter()
+        .map(|key| key.as_str().unwrap().to_owned())
+        .collect();
+    keepers.push(key);
+    vote(circle, &keepers);
+    let shown = wait_for("shares are handed on", || {
+        let shown = circle.json(&["key", "show"]);
+        (shown["committee"]["keepers"].as_array()?.len() == 4).then_some(shown)
+    });
+    assert_eq!(shown["committee"]["quorum"], 3, "{shown}");
+    assert_eq!(&shown["committee"]["master_key"], master_key);
+    drop(further);
+}
+
 const NAME: &str = "keys.internal";
 
 /// What the example service greets with: its variable, which holds the key.
@@ -148,7 +169,7 @@ fn derived(circle: &Circle, code: &str) -> String {
     let quoting = wire::SigningKey::ed25519(seed);
     let quoting = attest::development::QuotingKey::new(quoting, certificate).unwrap();
     let code: wire::Measurement = code.parse().unwrap();
-    let remote = keykeeper::Remote::new(user.account().clone());
+    let remote = keyhost::Remote::new(user.account().clone());
     let key = runtime().block_on(keykeeper::derive(&remote, &label, None, |report_data| {
         Ok(quoting.quote(code, report_data, [5; 32]))
     }));
@@ -203,25 +224,12 @@ fn payloads_have_the_key(circle: &Circle, code: &str) {
 fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone() {
     let circle = Circle::up();
     let code = code(&circle);
-    let (keys, mut processes): (Vec<String>, Vec<Keykeeper>) = (0..4)
-        .map(|index| start(&circle, &format!("keykeeper-{index}"), &code))
-        .unzip();
-    let registered = runtime();
-    wait_for("all keykeepers are registered", || {
-        let all = keys.iter().all(|key| {
-            let key = wire::state_key::keykeeper(&key.parse().unwrap());
-            let read = client(&circle);
-            let found = registered.block_on(read.proven::<wire::record::Keykeeper>(key));
-            found.is_ok_and(|(record, _)| record.is_some())
-        });
-        all.then_some(())
-    });
-    vote(&circle, &keys);
-    let shown = wait_for("a first key", || {
-        let shown = circle.json(&["key", "show"]);
-        shown["committee"].is_object().then_some(shown)
-    });
-    assert_eq!(shown["committee"]["quorum"], 3, "{shown}");
+    // `up` returned when the circle's own keykeepers had made the first key.
+    let shown = circle.json(&["key", "show"]);
+    assert_eq!(shown["committee"]["quorum"], 2, "{shown}");
+    let master_key = shown["committee"]["master_key"].clone();
+    let own = shown["committee"]["keepers"].as_array().unwrap().clone();
+    assert_eq!(own.len(), 3, "{shown}");
 
     circle.ringfort(&["--key", "user", "key", "grant", "disk.example"]);
     let plain = circle.scratch("plain");
@@ -244,8 +252,9 @@ fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone()
             .any(|at| at == b"disk")
     );
 
-    // One keykeeper is gone: three still derive the key.
-    processes.pop();
+    // One keykeeper is silent: two still derive the key.
+    let silent = circle.pid("keykeeper-0");
+    harness::signal(silent, "STOP");
     let quoting = circle.state().join("providers/0");
     let open = |code: &str, to: &str| {
         let to = circle.scratch(to);
@@ -265,6 +274,12 @@ fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone()
         (ended, to)
     };
     let (ended, opened) = open(&code, "opened");
+    ended.success("decrypt");
+    assert_eq!(std::fs::read(opened).unwrap(), b"a disk's key");
+
+    harness::signal(silent, "CONT");
+    hand_on(&circle, &own, &master_key);
+    let (ended, opened) = open(&code, "opened by the new committee");
     ended.success("decrypt");
     assert_eq!(std::fs::read(opened).unwrap(), b"a disk's key");
 

@@ -7,25 +7,15 @@ mod harness;
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
     process::Command,
 };
 
 use base64::Engine as _;
 use harness::{
-    Circle, Ended, children, component,
+    Circle, Ended, component,
+    search::{LONGEST, Secret, files, found_in, found_in_memory, ledger_export, processes},
     user::{runtime, user},
 };
-
-/// How much is read at once.
-const CHUNK: usize = 1 << 20;
-
-/// Something that must not be found, with what it is.
-struct Secret {
-    what: &'static str,
-    bytes: Vec<u8>,
-}
 
 /// Text that is nowhere else: a word and random hex digits.
 fn canary(word: &str) -> String {
@@ -35,73 +25,6 @@ fn canary(word: &str) -> String {
         .read_exact(&mut bytes)
         .unwrap();
     format!("{word}-{}", hex::encode(bytes))
-}
-
-/// The longest secret that is looked for; chunks overlap by as much.
-const LONGEST: usize = 128;
-
-fn found_in<'a>(secrets: &'a [Secret], haystack: &[u8]) -> Vec<&'a str> {
-    secrets
-        .iter()
-        .filter(|secret| memchr::memmem::find(haystack, &secret.bytes).is_some())
-        .map(|secret| secret.what)
-        .collect()
-}
-
-/// Every file beneath `directory`.
-fn files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap().flatten() {
-        let path = entry.path();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            files(&path, found);
-        } else if kind.is_file() {
-            found.push(path);
-        }
-    }
-}
-
-/// Which secrets a process's readable memory holds.
-///
-/// Reading another's memory needs root; pages that even root cannot read
-/// (secret memory) count as not held, which is their purpose.
-fn found_in_memory(pid: u32, secrets: &[Secret]) -> Vec<&str> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let Ok(memory) = File::open(format!("/proc/{pid}/mem")) else {
-        panic!("the memory of process {pid} cannot be read: this test needs root");
-    };
-    let mut found = Vec::new();
-    for line in maps.lines().filter(|line| !line.contains("[v")) {
-        let range = line.split(' ').next().unwrap();
-        let (start, end) = range.split_once('-').unwrap();
-        let start = u64::from_str_radix(start, 16).unwrap();
-        let end = u64::from_str_radix(end, 16).unwrap();
-        let mut at = start;
-        let mut buffer = vec![0; CHUNK + LONGEST];
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(CHUNK).min(buffer.len());
-            if let Ok(read) = memory.read_at(&mut buffer[..want], at) {
-                found.extend(found_in(secrets, &buffer[..read]));
-            }
-            at += CHUNK as u64;
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-/// The parts of the circle, by name, and the enclaves that providers launched.
-fn processes(circle: &Circle) -> (Vec<(u32, String)>, Vec<u32>) {
-    let supervisor = circle.pid("supervisor");
-    let mut parts = vec![(supervisor, "supervisor".to_owned())];
-    let mut enclaves = Vec::new();
-    for pid in children(supervisor) {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        parts.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
-        enclaves.extend(children(pid));
-    }
-    (parts, enclaves)
 }
 
 /// The user's own agent holds the user's keys to answer for replacements.
@@ -122,20 +45,6 @@ fn forms_of_key(key: &[u8; 32]) -> Vec<Secret> {
                 .into_bytes(),
         ),
     ]
-}
-
-/// Every block of the ledger, as the API exports it.
-fn ledger_export(circle: &Circle) -> Vec<u8> {
-    let client = harness::user::client(circle);
-    let height = circle.height();
-    let mut export = Vec::new();
-    runtime().block_on(async {
-        for height in 1..=height {
-            let block = client.view(&format!("blocks/{height}")).await.unwrap();
-            export.extend(serde_json::to_vec(&block).unwrap());
-        }
-    });
-    export
 }
 
 #[test]
@@ -207,7 +116,7 @@ fn key_and_plaintext_are_nowhere_outside_enclaves_and_their_user() {
 
     let (parts, enclaves) = processes(&circle);
     assert_eq!(enclaves.len(), 1, "one enclave serves the one replica");
-    assert_eq!(parts.len(), 11, "{parts:?}");
+    assert_eq!(parts.len(), 11 + 2 * 3, "{parts:?}");
     for (pid, line) in parts {
         let mut held = found_in_memory(pid, &secrets);
         if is_users(&line) {

@@ -9,6 +9,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +21,9 @@ use wire::{
 };
 
 use crate::{error::ClientError, keyfile::UnlockedKey, ledger::Client};
+
+/// What a plain signature adds to a transaction: its kind and two numbers.
+const SIGNATURE_BYTES: u64 = 1 + 64;
 
 /// Blocks for which a transaction may wait to be applied: seconds at full
 /// speed, a few minutes in a quiet circle.
@@ -39,6 +43,38 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause between two looks at another process's lock.
 const TURN_PAUSE: Duration = Duration::from_millis(5);
 
+/// What holds an account's key did not sign.
+#[derive(Debug, thiserror::Error)]
+#[error("the transaction was not signed: {0}")]
+pub struct SignerError(pub String);
+
+/// What holds an account's key: this process, a TPM, a protected process.
+pub trait Signer: Send + Sync {
+    /// The public key.
+    fn public(&self) -> PublicKey;
+
+    /// Signs, which may take as long as a chip takes.
+    ///
+    /// Errors: [`SignerError`].
+    fn sign(
+        &self,
+        transaction: Transaction,
+    ) -> Pin<Box<dyn Future<Output = Result<SignedTransaction, SignerError>> + Send + '_>>;
+}
+
+impl Signer for UnlockedKey {
+    fn public(&self) -> PublicKey {
+        self.public()
+    }
+
+    fn sign(
+        &self,
+        transaction: Transaction,
+    ) -> Pin<Box<dyn Future<Output = Result<SignedTransaction, SignerError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(transaction.sign(&self.signer()))))
+    }
+}
+
 /// Why a transaction was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -54,6 +90,9 @@ pub enum AccountError {
         /// The transaction, if it got as far as a block.
         transaction: Option<TransactionId>,
     },
+    /// What holds the key did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The circle could not be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -97,7 +136,7 @@ pub struct Sent {
 #[derive(Clone)]
 pub struct Account {
     client: Client,
-    key: Arc<UnlockedKey>,
+    signer: Arc<dyn Signer>,
     turns: Arc<Mutex<Turns>>,
 }
 
@@ -115,9 +154,14 @@ impl Account {
     /// the same key take turns ([`lock_path`] of the key file); none if no
     /// other process can hold the key.
     pub fn new(client: Client, key: Arc<UnlockedKey>, lock: Option<PathBuf>) -> Self {
+        Self::with_signer(client, key, lock)
+    }
+
+    /// As [`Account::new`], with a key that may be elsewhere.
+    pub fn with_signer(client: Client, signer: Arc<dyn Signer>, lock: Option<PathBuf>) -> Self {
         Self {
             client,
-            key,
+            signer,
             turns: Arc::new(Mutex::new(Turns {
                 path: lock,
                 held: None,
@@ -132,14 +176,9 @@ impl Account {
         &self.client
     }
 
-    /// The unlocked key.
-    pub fn key(&self) -> &Arc<UnlockedKey> {
-        &self.key
-    }
-
     /// The public key.
     pub fn public(&self) -> PublicKey {
-        self.key.public()
+        self.signer.public()
     }
 
     /// The account's id.
@@ -228,19 +267,21 @@ impl Account {
         sequence: u64,
         prepare: &mut impl FnMut(TransactionId) -> Result<(), E>,
     ) -> Result<Result<Receipt, ClientError>, E> {
-        let signed = match self.sign(actions, sequence).await {
-            Ok(signed) => signed,
+        let transaction = match self.unsigned(actions, sequence).await {
+            Ok(transaction) => transaction,
             Err(error) => return Ok(Err(error)),
         };
+        let signed = self.signer.sign(transaction).await;
+        let signed = signed.map_err(AccountError::Signer)?;
         prepare(signed.id())?;
         Ok(self.client.submit(&signed).await)
     }
 
-    async fn sign(
+    async fn unsigned(
         &self,
         actions: &[Action],
         sequence: u64,
-    ) -> Result<SignedTransaction, ClientError> {
+    ) -> Result<Transaction, ClientError> {
         let transaction = Transaction {
             version: Transaction::VERSION,
             circle: self.client.circle(),
@@ -251,13 +292,11 @@ impl Account {
             actions: actions.to_vec(),
         };
         // The fee depends on the length alone, and the limit's length is fixed.
-        let key = self.key.signer();
-        let bytes = transaction.clone().sign(&key).encode().len() as u64;
+        let body = borsh::to_vec(&transaction).map_or(0, |bytes| bytes.len() as u64);
         Ok(Transaction {
-            fee_limit: self.client.fee(bytes).await?,
+            fee_limit: self.client.fee(body + SIGNATURE_BYTES).await?,
             ..transaction
-        }
-        .sign(&key))
+        })
     }
 
     /// Takes the process's turn if need be, and the next sequence.

@@ -4,9 +4,11 @@
 
 use attest::{AppraisalPolicy, EvidenceError, Moment, Roots};
 use wire::{
-    CircleKind, EvidenceKind, Height, PayloadHolder, RequestKey,
+    CircleKind, Height, PayloadHolder, RequestKey,
     record::{Contract, ContractStatus, KeyRequest, Label, Request, Rules},
 };
+
+use crate::peers::ANY_KIND;
 
 /// Why a keykeeper does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +40,6 @@ pub enum RequestRefused {
     #[error("the evidence does not satisfy the policy")]
     Appraisal(#[source] attest::AppraisalError),
 }
-
-const ANY_KIND: &[EvidenceKind] = &[
-    EvidenceKind::Development,
-    EvidenceKind::Tpm,
-    EvidenceKind::SgxDcap,
-    EvidenceKind::TdxDcap,
-    EvidenceKind::SevSnp,
-];
 
 /// Checks a request against label and rules of the same height and time, and
 /// against the contract and its request if it is for a payload.

@@ -1,5 +1,7 @@
 //! What does a keykeeper need of a circle? The seam between it and the network.
 
+use std::sync::Arc;
+
 use borsh::BorshDeserialize;
 use wire::{Action, CircleId, Digest, Height, KeyRequestId, Reject, TransactionId, record};
 
@@ -56,6 +58,28 @@ pub trait Circle: Send + Sync + 'static {
 
     /// Ends when there may be something new to read.
     fn changed(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl<T: Circle> Circle for Arc<T> {
+    fn id(&self) -> CircleId {
+        (**self).id()
+    }
+
+    async fn read(&self, keys: Vec<Vec<u8>>) -> Result<Reading, CircleError> {
+        (**self).read(keys).await
+    }
+
+    async fn requests(&self) -> Result<Vec<KeyRequestId>, CircleError> {
+        (**self).requests().await
+    }
+
+    async fn send(&self, action: Action) -> Result<TransactionId, CircleError> {
+        (**self).send(action).await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
 }
 
 /// Value `at` of a reading as a record.

@@ -1,12 +1,7 @@
 //! What does a keykeeper do when the ledger has changed?
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use client::{SealedFileError, keyfile::UnlockedKey};
 use rand::{SeedableRng as _, rngs::StdRng};
 use threshold::{
     Answer, Board, Committee, Dealing, Join, Keeper, KeeperError, KeeperKey, Phase, Post, Task,
@@ -22,7 +17,8 @@ use crate::{
     check::check,
     circle::{Circle, CircleError, Reading, decode},
     fresh,
-    store::SealedStore,
+    peers::check_peer,
+    store::{Store, StoreError},
 };
 
 /// Keys of one proven reading; the API's limit.
@@ -32,24 +28,21 @@ const KEYS_AT_ONCE: usize = 64;
 /// the ledger.
 const REMEMBERED_REQUESTS: usize = 4096;
 
-/// The pause after a failure: nodes come back within seconds.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
 /// Why a keykeeper cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum KeykeeperError {
     /// The circle.
     #[error(transparent)]
     Circle(#[from] CircleError),
-    /// Its file.
-    #[error("the keykeeper's file")]
-    Store(#[from] SealedFileError),
+    /// Its store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Its state.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
-    /// Its key is P-256; identities in a round are Ed25519.
-    #[error("a keykeeper's key must be Ed25519")]
-    KeyKind,
+    /// Nothing was stored: it has no identity.
+    #[error("the keykeeper has no identity yet")]
+    NoIdentity,
     /// The record of a round does not make one.
     #[error("the round on the ledger makes no sense: this build is too old")]
     Round,
@@ -68,38 +61,27 @@ pub enum Step {
     Refused(KeyRequestId),
 }
 
-/// A keykeeper.
-pub struct Keykeeper<C> {
+/// A keykeeper. Its secret is in its store and decoded for the time of an act.
+pub struct Keykeeper<C, S> {
     circle: C,
-    key: Arc<UnlockedKey>,
-    store: SealedStore,
-    keeper: Keeper,
+    store: S,
+    key: PublicKey,
+    holds: Option<u64>,
     settled: u64,
     done: BTreeSet<KeyRequestId>,
 }
 
-impl<C: Circle> Keykeeper<C> {
-    /// One that goes on where its file left off.
+impl<C: Circle, S: Store> Keykeeper<C, S> {
+    /// One that goes on where its store left off.
     ///
-    /// Errors: [`KeykeeperError::KeyKind`], [`KeykeeperError::Store`],
-    ///         [`KeykeeperError::Keeper`].
-    pub fn open(
-        circle: C,
-        key: Arc<UnlockedKey>,
-        store: SealedStore,
-    ) -> Result<Self, KeykeeperError> {
-        let keeper = match store.read(&key)? {
-            Some(stored) => Keeper::decode(&stored)?,
-            None => Keeper::new(*key.ed25519_seed().ok_or(KeykeeperError::KeyKind)?),
-        };
-        if PublicKey::Ed25519(keeper.key()) != key.public() {
-            return Err(KeykeeperError::KeyKind);
-        }
+    /// Errors: [`KeykeeperError::NoIdentity`], [`KeykeeperError::Keeper`].
+    pub fn open(circle: C, store: S) -> Result<Self, KeykeeperError> {
+        let keeper = decode_keeper(&store)?;
         Ok(Self {
             circle,
-            key,
+            key: PublicKey::Ed25519(keeper.key()),
+            holds: keeper.holds(),
             store,
-            keeper,
             settled: 0,
             done: BTreeSet::new(),
         })
@@ -107,13 +89,13 @@ impl<C: Circle> Keykeeper<C> {
 
     /// The round whose share it holds.
     pub fn holds(&self) -> Option<u64> {
-        self.keeper.holds()
+        self.holds
     }
 
     /// Acts on every change of the ledger, for ever. Failures of the circle are
     /// logged and tried again.
     ///
-    /// Errors: its file fails, after which it must not act.
+    /// Errors: its store fails, after which it must not act.
     pub async fn run(mut self) -> Result<std::convert::Infallible, KeykeeperError> {
         loop {
             match self.act().await {
@@ -125,7 +107,7 @@ impl<C: Circle> Keykeeper<C> {
                 }
                 Err(error @ (KeykeeperError::Circle(_) | KeykeeperError::Round)) => {
                     warn!(%error, "the keykeeper waits");
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    self.circle.changed().await;
                 }
                 Err(error) => return Err(error),
             }
@@ -142,8 +124,10 @@ impl<C: Circle> Keykeeper<C> {
         Ok(steps)
     }
 
-    fn save(&self) -> Result<(), KeykeeperError> {
-        Ok(self.store.write(&self.key, &self.keeper.encode())?)
+    fn save(&mut self, keeper: &Keeper) -> Result<(), KeykeeperError> {
+        self.store.put(&keeper.encode())?;
+        self.holds = keeper.holds();
+        Ok(())
     }
 
     async fn take_part(&mut self) -> Result<Option<Step>, KeykeeperError> {
@@ -151,8 +135,8 @@ impl<C: Circle> Keykeeper<C> {
         let Some(record) = decode::<KeyRound>(&reading, 0)? else {
             return Ok(None);
         };
-        let concerned = record.invited.contains(&self.key.public())
-            || self.keeper.holds().is_some()
+        let concerned = record.invited.contains(&self.key)
+            || self.holds.is_some()
             || record.round == self.settled;
         if !concerned || self.settled == record.round {
             return Ok(None);
@@ -163,7 +147,16 @@ impl<C: Circle> Keykeeper<C> {
         if record.outcome.is_some() {
             return self.settle(&record, &board).map(Some);
         }
-        let post = match self.keeper.act(&board, *fresh()) {
+        if board.phase() == Phase::Dealing
+            && let Some(stranger) = self.stranger(&board).await?
+        {
+            // Nothing is dealt by this one; the round ends without it or fails.
+            warn!(%stranger, round = record.round, "a keykeeper is not what it should be");
+            self.settled = record.round;
+            return Ok(None);
+        }
+        let mut keeper = decode_keeper(&self.store)?;
+        let post = match keeper.act(&board, *fresh()) {
             Ok(post) => post,
             Err(error) => {
                 // It cannot take part in this round; the next one may do.
@@ -174,7 +167,8 @@ impl<C: Circle> Keykeeper<C> {
         };
         let Some(post) = post else { return Ok(None) };
         // On disk before anybody sees it: a restart then posts the same.
-        self.save()?;
+        self.save(&keeper)?;
+        drop(keeper);
         let (phase, message) = match post {
             Post::Join(join) => (KeyPhase::Join, join.encode()),
             Post::Deal(dealing) => (KeyPhase::Deal, dealing.encode()),
@@ -197,15 +191,37 @@ impl<C: Circle> Keykeeper<C> {
     }
 
     fn settle(&mut self, record: &KeyRound, board: &Board) -> Result<Step, KeykeeperError> {
-        if let Err(error) = self.keeper.settle(board) {
+        let mut keeper = decode_keeper(&self.store)?;
+        if let Err(error) = keeper.settle(board) {
             // It took part and cannot read its share: a restart without its file.
             warn!(%error, round = record.round, "has no share of this round");
         }
-        self.save()?;
+        self.save(&keeper)?;
         self.settled = record.round;
-        let holds =
-            record.outcome == Some(KeyOutcome::Done) && self.keeper.holds() == Some(record.round);
+        let holds = record.outcome == Some(KeyOutcome::Done) && self.holds == Some(record.round);
         Ok(Step::Settled(record.round, holds))
+    }
+
+    /// The first of those that joined whose evidence does not show admitted code.
+    async fn stranger(&self, board: &Board) -> Result<Option<PublicKey>, KeykeeperError> {
+        for page in board.joined().chunks(KEYS_AT_ONCE - 1) {
+            let peers: Vec<PublicKey> = page.iter().map(|key| PublicKey::Ed25519(*key)).collect();
+            let mut keys = vec![state_key::rules()];
+            keys.extend(peers.iter().map(state_key::keykeeper));
+            let reading = self.circle.read(keys).await?;
+            let Some(rules) = decode::<Rules>(&reading, 0)? else {
+                return Ok(peers.first().copied());
+            };
+            for (at, peer) in peers.iter().enumerate() {
+                let record: Option<record::Keykeeper> = decode(&reading, at + 1)?;
+                let (height, time_ms) = (reading.height, reading.time_ms);
+                if let Err(refused) = check_peer(&rules, peer, record.as_ref(), height, time_ms) {
+                    warn!(%peer, %refused, "refused a keykeeper");
+                    return Ok(Some(*peer));
+                }
+            }
+        }
+        Ok(None)
     }
 
     async fn read_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CircleError> {
@@ -278,7 +294,7 @@ impl<C: Circle> Keykeeper<C> {
     }
 
     async fn answer_requests(&mut self, steps: &mut Vec<Step>) -> Result<(), KeykeeperError> {
-        let Some(holds) = self.keeper.holds() else {
+        let Some(holds) = self.holds else {
             return Ok(());
         };
         let open = self.circle.requests().await?;
@@ -311,7 +327,7 @@ impl<C: Circle> Keykeeper<C> {
         committee: &Committee,
         id: KeyRequestId,
     ) -> Result<Option<Step>, KeykeeperError> {
-        let own = state_key::key_answer(id, &self.key.public());
+        let own = state_key::key_answer(id, &self.key);
         let reading = self
             .circle
             .read(vec![state_key::key_request(id), own])
@@ -328,14 +344,16 @@ impl<C: Circle> Keykeeper<C> {
         }
         let bytes = request.label.bytes(self.circle.id(), request.epoch);
         let mut entropy = StdRng::from_seed(*fresh());
+        let keeper = decode_keeper(&self.store)?;
         let sealed = threshold::answer(
-            &self.keeper,
+            &keeper,
             committee,
             &bytes,
             &Digest(id.0),
             &request.one_time_key,
             &mut entropy,
         );
+        drop(keeper);
         let Ok(sealed) = sealed else {
             return Ok(Some(Step::Refused(id)));
         };
@@ -388,4 +406,9 @@ impl<C: Circle> Keykeeper<C> {
             reading.time_ms,
         ))
     }
+}
+
+fn decode_keeper(store: &impl Store) -> Result<Keeper, KeykeeperError> {
+    let stored = store.load().ok_or(KeykeeperError::NoIdentity)?;
+    Ok(Keeper::decode(&stored)?)
 }

@@ -1,30 +1,34 @@
-//! The keykeeper's process, and how a holder asks for a label's key.
+//! The keykeeper, and how a holder asks for a label's key.
 //!
-//! [`Keykeeper`] is the async shell around [`threshold::Keeper`]: it reads the
-//! ledger by proofs, posts what a round waits for, stores its secret before each
-//! post, and answers requests that it has checked itself ([`check`]): label,
-//! epoch, asker, evidence and code, under the circle's proven rules. [`derive`] is
-//! the other side: it makes a one-time key, has evidence made for it, asks, and
-//! combines a quorum of good answers.
+//! [`Keykeeper`] is the shell around [`threshold::Keeper`]: it reads the ledger by
+//! proofs, posts what a round waits for, stores its secret before each post, deals
+//! only to keykeepers whose evidence it has appraised ([`check_peer`]), and answers
+//! requests that it has checked itself ([`check`]): label, epoch, asker, payload,
+//! evidence and code, under the circle's proven rules. [`derive`] is the other side:
+//! it makes a one-time key, has evidence made for it, asks, and combines a quorum of
+//! good answers.
 //!
-//! It trusts proofs under the circle's key, and no node. It does *not* run in an
-//! enclave yet: its share is in a process of the host, and in a file that is
-//! sealed under its key file. Root on a keykeeper's host has that keykeeper's
-//! share; a quorum of such roots has every key.
+//! [`protected`] is the keykeeper as it runs: in the sandbox of a protected process,
+//! the program `ringfort-keykeeper`, behind one channel ([`channel`]) to a host that
+//! it believes nothing. It trusts proofs under the circle's key, and no node. What a
+//! plain Linux process cannot hide from its host's root is said in docs/spec/enclave.md.
 
+pub mod channel;
 mod check;
 mod circle;
 mod holder;
 mod keykeeper;
-mod remote;
+mod peers;
+pub mod protected;
+mod sealing;
 mod store;
 
 pub use check::{RequestRefused, check};
 pub use circle::{Circle, CircleError, Reading, decode};
 pub use holder::{HolderError, derive};
 pub use keykeeper::{Keykeeper, KeykeeperError, Step};
-pub use remote::Remote;
-pub use store::SealedStore;
+pub use peers::{PeerRefused, check_peer};
+pub use store::{Store, StoreError};
 
 use zeroize::Zeroizing;
 

@@ -1,37 +1,19 @@
-//! Where does a keykeeper keep its secret? In one file, sealed under its key.
+//! Where does a keykeeper keep its secret? Where its shell says.
 
-use std::path::PathBuf;
-
-use client::{SealedFileError, keyfile::UnlockedKey};
 use zeroize::Zeroizing;
 
-/// A keykeeper's file: encrypted with age to the key of its key file, replaced
-/// whole, on disk when a write returns.
-#[derive(Debug)]
-pub struct SealedStore {
-    path: PathBuf,
-}
+/// A secret could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the keykeeper's secret could not be kept: {0}")]
+pub struct StoreError(pub String);
 
-impl SealedStore {
-    /// The file at `path`, which need not be there.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
+/// A keykeeper's memory: what [`threshold::Keeper::encode`] gives.
+pub trait Store: Send + Sync + 'static {
+    /// What was kept last; none before the first time.
+    fn load(&self) -> Option<Zeroizing<Vec<u8>>>;
 
-    /// What was stored; none if nothing was.
+    /// Keeps `secret` in the place of what was there; durable when it returns.
     ///
-    /// Errors: [`SealedFileError`].
-    pub fn read(&self, key: &UnlockedKey) -> Result<Option<Zeroizing<Vec<u8>>>, SealedFileError> {
-        if !self.path.exists() {
-            return Ok(None);
-        }
-        key.read_sealed(&self.path).map(Some)
-    }
-
-    /// Stores `secret` in the place of what was there.
-    ///
-    /// Errors: [`SealedFileError`].
-    pub fn write(&self, key: &UnlockedKey, secret: &[u8]) -> Result<(), SealedFileError> {
-        key.write_sealed(&self.path, secret)
-    }
+    /// Errors: [`StoreError`], after which the keykeeper must not act.
+    fn put(&self, secret: &[u8]) -> Result<(), StoreError>;
 }

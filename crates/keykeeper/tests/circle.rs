@@ -9,9 +9,11 @@ use std::{
 };
 
 use attest::development::{QuotingKey, certify};
-use client::keyfile::{KeyKind, UnlockedKey};
-use keykeeper::{Circle, CircleError, HolderError, Keykeeper, Reading, SealedStore, Step, derive};
+use keykeeper::{
+    Circle, CircleError, HolderError, Keykeeper, Reading, Step, Store, StoreError, derive,
+};
 use ledger::BlockContext;
+use threshold::Keeper;
 use tokio::sync::watch;
 use wire::{record::*, *};
 use zeroize::Zeroizing;
@@ -84,6 +86,7 @@ impl Memory {
             certificate_authorities: Vec::new(),
             zone_signers: Vec::new(),
             name_servers: Vec::new(),
+            keykeepers: Vec::new(),
             development_roots: vec![key(20).public()],
             reference_values: vec![code()],
             evidence: Default::default(),
@@ -278,8 +281,8 @@ impl Circle for Memory {
 struct Process(tokio::task::JoinHandle<()>);
 
 impl Process {
-    fn start(circle: &Memory, directory: &Path, keys: &Keys, actor: u8) -> Self {
-        let keykeeper = open(circle, directory, keys, actor);
+    fn start(circle: &Memory, directory: &Path, actor: u8) -> Self {
+        let keykeeper = open(circle, directory, actor);
         Self(tokio::spawn(async move {
             keykeeper.run().await.unwrap();
         }))
@@ -300,20 +303,25 @@ impl Drop for Process {
     }
 }
 
-type Keys = BTreeMap<u8, Arc<UnlockedKey>>;
+/// A keykeeper's state in a file.
+struct File(std::path::PathBuf);
 
-fn keys() -> Keys {
-    let key = |actor: u8| {
-        let seed = Zeroizing::new([actor; 32]);
-        let key = UnlockedKey::from_seed("keeper", KeyKind::Ed25519, seed).unwrap();
-        (actor, Arc::new(key))
-    };
-    KEEPERS.into_iter().map(key).collect()
+impl Store for File {
+    fn load(&self) -> Option<Zeroizing<Vec<u8>>> {
+        std::fs::read(&self.0).ok().map(Zeroizing::new)
+    }
+
+    fn put(&self, secret: &[u8]) -> Result<(), StoreError> {
+        std::fs::write(&self.0, secret).map_err(|error| StoreError(error.to_string()))
+    }
 }
 
-fn open(circle: &Memory, directory: &Path, keys: &Keys, actor: u8) -> Keykeeper<Memory> {
-    let store = SealedStore::new(directory.join(format!("{actor}.keykeeper")));
-    Keykeeper::open(circle.of(actor), keys[&actor].clone(), store).unwrap()
+fn open(circle: &Memory, directory: &Path, actor: u8) -> Keykeeper<Memory, File> {
+    let store = File(directory.join(format!("{actor}.keykeeper")));
+    if store.load().is_none() {
+        store.put(&Keeper::new([actor; 32]).encode()).unwrap();
+    }
+    Keykeeper::open(circle.of(actor), store).unwrap()
 }
 
 fn committee_of(circle: &Memory) -> Option<KeyCommittee> {
@@ -322,14 +330,14 @@ fn committee_of(circle: &Memory) -> Option<KeyCommittee> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keykeepers_make_a_key_answer_holders_restart_and_hand_it_on() {
-    let (circle, directory, keys) = (Memory::new(), tempfile::tempdir().unwrap(), keys());
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
     let directory = directory.path();
     for actor in KEEPERS {
         circle.register(actor);
     }
     let mut processes: BTreeMap<u8, Process> = KEEPERS[..4]
         .iter()
-        .map(|actor| (*actor, Process::start(&circle, directory, &keys, *actor)))
+        .map(|actor| (*actor, Process::start(&circle, directory, *actor)))
         .collect();
     circle.set_keykeepers(&KEEPERS[..4]);
     circle.until(|circle| committee_of(circle).is_some()).await;
@@ -345,7 +353,7 @@ async fn keykeepers_make_a_key_answer_holders_restart_and_hand_it_on() {
 
     // One dies and comes back with its file: its share is there.
     processes.remove(&41).unwrap().stop().await;
-    processes.insert(41, Process::start(&circle, directory, &keys, 41));
+    processes.insert(41, Process::start(&circle, directory, 41));
     // Another dies for good: three of four still answer.
     processes.remove(&40).unwrap().stop().await;
     let again = tokio::time::timeout(PATIENCE, derive(&asker, &label(), None, evidence))
@@ -355,7 +363,7 @@ async fn keykeepers_make_a_key_answer_holders_restart_and_hand_it_on() {
     assert!(key.is_same(&again));
 
     // Its share goes to a newcomer; the key stays.
-    processes.insert(44, Process::start(&circle, directory, &keys, 44));
+    processes.insert(44, Process::start(&circle, directory, 44));
     circle.set_keykeepers(&[41, 42, 43, 44]);
     circle
         .until(|circle| committee_of(circle).is_some_and(|now| now.round > first.round))
@@ -378,14 +386,14 @@ async fn keykeepers_make_a_key_answer_holders_restart_and_hand_it_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fewer_keykeepers_than_a_quorum_give_no_key() {
-    let (circle, directory, keys) = (Memory::new(), tempfile::tempdir().unwrap(), keys());
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
     let directory = directory.path();
     for actor in &KEEPERS[..3] {
         circle.register(*actor);
     }
     let mut processes: Vec<Process> = KEEPERS[..3]
         .iter()
-        .map(|actor| Process::start(&circle, directory, &keys, *actor))
+        .map(|actor| Process::start(&circle, directory, *actor))
         .collect();
     circle.set_keykeepers(&KEEPERS[..3]);
     circle.until(|circle| committee_of(circle).is_some()).await;
@@ -417,7 +425,7 @@ async fn fewer_keykeepers_than_a_quorum_give_no_key() {
 /// A ledger that let a request through which it should not have.
 #[tokio::test]
 async fn a_keykeeper_refuses_what_a_false_ledger_let_through() {
-    let (circle, directory, keys) = (Memory::new(), tempfile::tempdir().unwrap(), keys());
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
     let actors = &KEEPERS[..2];
     for actor in actors {
         circle.register(*actor);
@@ -425,7 +433,7 @@ async fn a_keykeeper_refuses_what_a_false_ledger_let_through() {
     circle.set_keykeepers(actors);
     let mut keykeepers: Vec<_> = actors
         .iter()
-        .map(|actor| open(&circle, directory.path(), &keys, *actor))
+        .map(|actor| open(&circle, directory.path(), *actor))
         .collect();
     for _ in 0..20 {
         for keykeeper in &mut keykeepers {

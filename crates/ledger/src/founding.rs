@@ -6,7 +6,7 @@ use wire::{
     state_key,
 };
 
-use crate::{execution::VERSION, members, state::Changes};
+use crate::{execution::VERSION, keys, members, state::Changes};
 
 /// The entries that `genesis` founds a circle with.
 ///
@@ -30,6 +30,10 @@ pub fn genesis(genesis: &Genesis) -> Result<Changes, GenesisError> {
         state_key::epoch(),
         Some(record::encode(&members::found(genesis))),
     );
+    if !genesis.keykeepers.is_empty() {
+        let round = keys::founding_round(genesis).ok_or(GenesisError::Keykeepers)?;
+        changes.insert(state_key::key_round(), Some(record::encode(&round)));
+    }
     for validator in &genesis.validators {
         let member = members::founder(validator);
         changes.insert(

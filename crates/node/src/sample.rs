@@ -80,6 +80,7 @@ impl Circle {
             certificate_authorities: Vec::new(),
             zone_signers: Vec::new(),
             name_servers: Vec::new(),
+            keykeepers: Vec::new(),
             development_roots: Vec::new(),
             reference_values: Vec::new(),
             evidence: Default::default(),

@@ -123,6 +123,11 @@ impl Keeper {
         Ok(Self { secrets })
     }
 
+    /// The seed of its identity, which signs its transactions.
+    pub fn identity(&self) -> &[u8; 32] {
+        &self.secrets.identity
+    }
+
     /// Its public key.
     pub fn key(&self) -> KeeperKey {
         keeper_key(&self.secrets.identity)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Amount, CircleId, Digest, DomainName, EvidenceKind, EvidenceRules, Measurement,
-    PublicKey,
+    PublicKey, limits::MAX_KEYKEEPERS,
 };
 
 /// The circle's one constant public key: a BLS12-381 G2 point, compressed.
@@ -193,6 +193,9 @@ pub struct Genesis {
     pub zone_signers: Vec<AccountId>,
     /// Accounts that may answer DNS in the circle's name.
     pub name_servers: Vec<AccountId>,
+    /// Keykeepers that make a first key as soon as they have registered, ascending;
+    /// none if the members will vote for them later.
+    pub keykeepers: Vec<PublicKey>,
     /// Roots of development evidence; empty unless the kind is development.
     pub development_roots: Vec<PublicKey>,
     /// Enclave code admitted from the start.
@@ -233,6 +236,9 @@ pub enum GenesisError {
          anyone who holds a development root can forge it"
     )]
     DevelopmentEvidence,
+    /// One keykeeper, more than 64, out of order or not Ed25519.
+    #[error("founding keykeepers are none or 2 to 64 Ed25519 keys, ascending")]
+    Keykeepers,
     /// A policy for evidence that is out of order or over its limits.
     #[error("the evidence policy is out of order or over its limits")]
     EvidencePolicy,
@@ -283,6 +289,7 @@ impl Genesis {
         if self.kind == CircleKind::Production && admits_development {
             return Err(GenesisError::DevelopmentEvidence);
         }
+        self.check_keykeepers()?;
         if !self.evidence.policy.is_well_formed() {
             return Err(GenesisError::EvidencePolicy);
         }
@@ -302,6 +309,17 @@ impl Genesis {
         match reserved {
             Some(apex) => Err(GenesisError::ApexReserved(apex.clone())),
             None => Ok(()),
+        }
+    }
+
+    fn check_keykeepers(&self) -> Result<(), GenesisError> {
+        let keys = &self.keykeepers;
+        let ascend = keys.windows(2).all(|pair| pair[0] < pair[1]);
+        let ed25519 = keys.iter().all(|key| matches!(key, PublicKey::Ed25519(_)));
+        if keys.is_empty() || (2..=MAX_KEYKEEPERS).contains(&keys.len()) && ascend && ed25519 {
+            Ok(())
+        } else {
+            Err(GenesisError::Keykeepers)
         }
     }
 

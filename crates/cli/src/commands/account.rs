@@ -60,7 +60,7 @@ fn show(session: &Session, account: Option<AccountId>) -> anyhow::Result<Status>
     let client = user::client(session)?;
     let account = match account {
         Some(account) => account,
-        None => user::summary(session)?.account,
+        None => user::own_id(session)?,
     };
     let (record, proven) = super::runtime()?
         .block_on(client.proven::<record::Account>(state_key::account(account)))

@@ -14,6 +14,7 @@ use client::{
     Client, Url,
     account::{Account, lock_path},
     run::{Observer, Step},
+    wallet::Wallet,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{CircleId, CircleKey};
@@ -189,8 +190,10 @@ pub fn agent(daemon: &Daemon) -> anyhow::Result<Status> {
         .map(parse)
         .collect::<anyhow::Result<Vec<_>>>()?;
     let client = Client::new(nodes, config.circle_key, config.circle)?;
-    let account = Account::new(client, Arc::new(key), Some(lock_path(&config.key_file)));
-    let user = user::user_of(account, config.wallet)?;
+    let key = Arc::new(key);
+    let wallet = Wallet::new(config.wallet, &key);
+    let account = Account::new(client, key, Some(lock_path(&config.key_file)));
+    let user = user::user_of(account, wallet)?;
     let observer: Observer = Arc::new(|step: Step| {
         let step = serde_json::to_string(&step).unwrap_or_default();
         tracing::info!(step, "took a step");

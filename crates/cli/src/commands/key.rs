@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use attest::development::{QuotingCertificate, QuotingKey};
-use keykeeper::Remote;
+use keyhost::Remote;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::Serialize;
 use wire::{

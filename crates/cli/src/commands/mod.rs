@@ -32,6 +32,7 @@ pub mod supervise;
 pub mod transaction;
 pub mod unlock;
 pub mod up;
+pub mod vault;
 
 use anyhow::Context as _;
 use wire::Operation;
@@ -77,6 +78,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Ca(authority) => daemon::certificate_authority(&authority),
         Command::Agent(agent) => daemon::agent(&agent),
         Command::Keykeeper(keykeeper) => keykeeper::execute(&keykeeper),
+        Command::Vault(vault) => vault::execute(session, vault),
         Command::Supervise => supervise::execute(session),
     }
 }

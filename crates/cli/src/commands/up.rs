@@ -38,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a part may die before `up` gives up on it.
 const DEATHS_TOLERATED: u32 = 4;
 
+/// Keykeepers of an embedded circle, at most: more show nothing on one machine.
+const MAX_KEYKEEPERS: u16 = 16;
+
 /// How long the supervisor may take to answer after its start.
 const SUPERVISOR_WITHIN: Duration = Duration::from_secs(20);
 
@@ -53,6 +56,9 @@ pub struct Up {
     /// Providers of a new circle.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(ports::MAX_PROVIDERS)))]
     providers: Option<u16>,
+    /// Keykeepers of a new circle; 0 for none.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_KEYKEEPERS)))]
+    keykeepers: Option<u16>,
     /// Enclave program of a new circle; the one beside this program if not given.
     #[arg(long, value_name = "FILE")]
     enclave: Option<PathBuf>,
@@ -97,6 +103,7 @@ fn circle(session: &Session, up: &Up) -> anyhow::Result<(CircleFile, Embedded)> 
             base_port: up.base_port.unwrap_or(ports::DEFAULT_BASE),
             validators: up.validators.unwrap_or(founding::DEFAULT_VALIDATORS),
             providers: up.providers.unwrap_or(founding::DEFAULT_PROVIDERS),
+            keykeepers: keykeepers(session, up)?,
             enclave: founding::enclave::find(up.enclave.as_deref())?,
             apexes: up.apex.clone(),
         };
@@ -114,12 +121,37 @@ fn circle(session: &Session, up: &Up) -> anyhow::Result<(CircleFile, Embedded)> 
     Ok((file, embedded))
 }
 
+/// How many keykeepers a new circle has.
+///
+/// Errors: one alone, which would hold every key; some are asked for and their
+///         program is not there.
+fn keykeepers(session: &Session, up: &Up) -> anyhow::Result<u16> {
+    let build = "build it with `cargo build -p keykeeper`";
+    match (up.keykeepers, founding::enclave::find_keykeeper()?) {
+        (Some(0), _) => Ok(0),
+        (Some(1), _) => Err(Advice::new(
+            "one keykeeper alone would hold every key",
+            "give --keykeepers 3 or more; 0 for none",
+        )
+        .into()),
+        (Some(_), None) => Err(Advice::new("there is no program ringfort-keykeeper", build).into()),
+        (asked, Some(_)) => Ok(asked.unwrap_or(founding::DEFAULT_KEYKEEPERS)),
+        (None, None) => {
+            session.terminal.note(&format!(
+                "no program ringfort-keykeeper beside this one: the circle has no keykeepers; {build}"
+            ));
+            Ok(0)
+        }
+    }
+}
+
 /// Refuses options that a circle which exists already answers differently.
 fn refuse_other_layout(session: &Session, up: &Up, embedded: &Embedded) -> anyhow::Result<()> {
     let differs = [
         ("--base-port", up.base_port, embedded.base_port),
         ("--validators", up.validators, embedded.validators),
         ("--providers", up.providers, embedded.providers),
+        ("--keykeepers", up.keykeepers, embedded.keykeepers),
     ];
     for (option, asked, stands) in differs {
         if let Some(asked) = asked.filter(|asked| *asked != stands) {

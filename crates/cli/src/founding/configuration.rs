@@ -172,6 +172,7 @@ pub fn write(
     };
     write_toml(&directory.join("ca.toml"), &authority)?;
     super::provider::write(state, file, embedded, ports)?;
+    super::keykeeper::write(state, file, embedded)?;
     let key_file = founding::user_key_file(state);
     let agent = AgentConfig {
         circle: file.circle,

@@ -20,6 +20,9 @@ use crate::{
 /// The program's file name.
 const NAME: &str = "ringfort-enclave";
 
+/// The file name of the keykeeper's program.
+const KEYKEEPER_NAME: &str = "ringfort-keykeeper";
+
 /// The enclave program: `given`, or the one beside this program.
 ///
 /// Errors: there is none.
@@ -38,6 +41,16 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         "build it with `cargo build -p enclave`, or name one with --enclave FILE",
     )
     .into())
+}
+
+/// The keykeeper's program: the one beside this program; none if it was not built.
+///
+/// Errors: this program does not know where it is.
+pub fn find_keykeeper() -> anyhow::Result<Option<PathBuf>> {
+    let path = std::env::current_exe()
+        .context("find our own program")?
+        .with_file_name(KEYKEEPER_NAME);
+    Ok(path.is_file().then_some(path))
 }
 
 /// SHA-256 of the program: what development evidence measures.
@@ -125,6 +138,7 @@ mod tests {
             base_port: 40_000,
             validators: 4,
             providers: 2,
+            keykeepers: 3,
             measurement: measure(&state.enclave()).unwrap(),
         };
         check_copy(&state, &embedded).unwrap();

@@ -10,6 +10,7 @@
 
 pub mod configuration;
 pub mod enclave;
+mod keykeeper;
 pub mod keys;
 mod provider;
 
@@ -37,6 +38,9 @@ pub const DEFAULT_VALIDATORS: u16 = 4;
 /// Providers of an embedded circle: the fewest that can replace one another.
 pub const DEFAULT_PROVIDERS: u16 = 2;
 
+/// Keykeepers of an embedded circle: the fewest that tolerate one fault.
+pub const DEFAULT_KEYKEEPERS: u16 = 3;
+
 /// The apex of an embedded circle: reserved for private use, so no name of it
 /// will ever mean something else elsewhere.
 const APEX: &str = "internal";
@@ -60,6 +64,8 @@ pub struct Plan {
     pub validators: u16,
     /// Providers.
     pub providers: u16,
+    /// Keykeepers; none without their program.
+    pub keykeepers: u16,
     /// The enclave program to admit.
     pub enclave: PathBuf,
     /// Apexes beneath which names are registered; `internal` if there is none.
@@ -88,8 +94,9 @@ pub fn found(session: &Session, plan: &Plan) -> anyhow::Result<()> {
         )
     })?;
     session.terminal.progress(&format!(
-        "founding a development circle: {} validators, {} providers; this machine deals every key",
-        plan.validators, plan.providers
+        "founding a development circle: {} validators, {} providers, {} keykeepers; this machine \
+         deals every key but theirs",
+        plan.validators, plan.providers, plan.keykeepers
     ));
     let mut partial = root.as_os_str().to_owned();
     partial.push(format!(".founding-{}", std::process::id()));
@@ -143,6 +150,10 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         ));
         keys::make_quoting_key(&directory, &root, &label)?;
     }
+    let keykeepers = keykeeper::make(state, plan.keykeepers, &root)?;
+    for key in &keykeepers.keys {
+        accounts.push((key.account(), AGENT_FUNDS));
+    }
     let authority = keys::make(&state.certificate_authority().join(ACCOUNT_KEY), "ca")?.account();
     accounts.push((authority, AGENT_FUNDS));
     let signer = keys::make(&state.signer().join(ACCOUNT_KEY), "signer")?.account();
@@ -168,7 +179,16 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         [] => vec![APEX.parse().context("the apex")?],
         given => given.to_vec(),
     };
-    let genesis = genesis(dealt, root.public(), agents, accounts, apexes, measurement)?;
+    let mut codes = vec![measurement];
+    codes.extend(keykeepers.measurement);
+    let genesis = genesis(
+        dealt,
+        root.public(),
+        agents,
+        accounts,
+        apexes,
+        (codes, keykeepers.keys),
+    )?;
     write_file(
         &state.genesis(),
         &serde_json::to_vec_pretty(&genesis)?,
@@ -188,6 +208,7 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
             base_port: plan.base_port,
             validators: plan.validators,
             providers: plan.providers,
+            keykeepers: plan.keykeepers,
             measurement,
         }),
     };
@@ -249,7 +270,7 @@ fn genesis(
     agents: Agents,
     mut accounts: Vec<(AccountId, Amount)>,
     apexes: Vec<DomainName>,
-    measurement: wire::Measurement,
+    (codes, keykeepers): (Vec<wire::Measurement>, Vec<PublicKey>),
 ) -> anyhow::Result<Genesis> {
     accounts.sort_unstable();
     let time_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
@@ -267,10 +288,14 @@ fn genesis(
         zone_signers: vec![agents.signer],
         name_servers: vec![agents.name_server],
         development_roots: vec![root],
-        reference_values: vec![ReferenceValue {
-            measurement,
-            kind: EvidenceKind::Development,
-        }],
+        keykeepers,
+        reference_values: codes
+            .into_iter()
+            .map(|measurement| ReferenceValue {
+                measurement,
+                kind: EvidenceKind::Development,
+            })
+            .collect(),
         evidence: Default::default(),
         parameters: Parameters::default(),
     };

@@ -43,8 +43,9 @@ pub fn user(circle: &Circle) -> User {
     let path = circle.state().join("user/user.key");
     let passphrase = std::fs::read_to_string(circle.state().join("user/passphrase")).unwrap();
     let key = keyfile::open(&path, &SecretString::from(passphrase.trim().to_owned())).unwrap();
-    let account = Account::new(client(circle), Arc::new(key), Some(lock_path(&path)));
-    let wallet = Wallet::new(circle.state().join("user/wallet"), account.key());
+    let key = Arc::new(key);
+    let wallet = Wallet::new(circle.state().join("user/wallet"), &key);
+    let account = Account::new(client(circle), key, Some(lock_path(&path)));
     let storage = ObjectStorage::new(AccessPolicy::unrestricted(), None).unwrap();
     User::new(account, wallet, storage).unwrap()
 }

@@ -20,4 +20,4 @@ pub(crate) use label::{grant, rotate};
 pub(crate) use post::post;
 pub(crate) use register::register;
 pub(crate) use request::{forget_requests, request};
-pub(crate) use round::{begin, check, turn};
+pub(crate) use round::{begin, check, founding_round, turn};

@@ -24,6 +24,10 @@ pub(crate) fn post(
     });
     let mut waiting = waiting.ok_or(Reject::KeyRoundClosed)?;
     let keeper = round::keeper_key(&sender.key).ok_or(Reject::NotKeykeeper)?;
+    // Founding keykeepers are invited before they have registered.
+    if !execution.state.contains(&state_key::keykeeper(&sender.key)) {
+        return Err(Reject::NotKeykeeper);
+    }
     if action.message.len() > MAX_KEY_POST_BYTES {
         return Err(Reject::LimitExceeded);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use threshold::{Answer, Board, Committee, Dealing, Join, KeeperKey, Phase, Task, Verdict};
 use wire::{
-    Event, KeyPhase, PublicKey, Reject,
+    Event, Genesis, Height, KeyPhase, PublicKey, Reject,
     limits::{KEY_WINDOW_BLOCKS, MAX_KEYKEEPERS},
     record::{KeyCommittee, KeyMessage, KeyOutcome, KeyRound},
     state_key,
@@ -60,21 +60,51 @@ pub(crate) fn check(
     }
 }
 
-/// Begins the first round of a change that [`check`] found possible.
-pub(crate) fn begin(execution: &mut Execution<'_>, keepers: &[PublicKey], window: u32) {
-    let committee: Option<KeyCommittee> = execution.state.get(&state_key::key_committee());
-    let before = last(execution).map_or(0, |round| round.round);
-    let round = KeyRound {
-        round: before + 1,
-        previous: committee.map_or_else(Vec::new, |committee| committee.sharing),
+/// How many blocks each phase of the founding round lasts at most: keykeepers that
+/// start with the circle need seconds, and members can begin another round.
+const FOUNDING_WINDOW: u32 = 2000;
+
+/// The round with which a circle that was founded with keykeepers begins; none if
+/// one of their keys is no identity of the library's.
+pub(crate) fn founding_round(genesis: &Genesis) -> Option<KeyRound> {
+    let keepers = &genesis.keykeepers;
+    let invited: Option<Vec<KeeperKey>> = keepers.iter().map(keeper_key).collect();
+    Board::new(Task::first(genesis.circle(), 1, None, invited?)).ok()?;
+    Some(first_phase(
+        1,
+        Vec::new(),
+        keepers,
+        FOUNDING_WINDOW,
+        Height(0),
+    ))
+}
+
+fn first_phase(
+    round: u64,
+    previous: Vec<u8>,
+    keepers: &[PublicKey],
+    window: u32,
+    now: Height,
+) -> KeyRound {
+    KeyRound {
+        round,
+        previous,
         invited: keepers.to_vec(),
         least: threshold::quorum(keepers.len()) as u16,
         phase: KeyPhase::Join,
         awaited: keepers.len() as u16,
         window,
-        ends_at: execution.height.plus(u64::from(window)),
+        ends_at: now.plus(u64::from(window)),
         outcome: None,
-    };
+    }
+}
+
+/// Begins the first round of a change that [`check`] found possible.
+pub(crate) fn begin(execution: &mut Execution<'_>, keepers: &[PublicKey], window: u32) {
+    let committee: Option<KeyCommittee> = execution.state.get(&state_key::key_committee());
+    let before = last(execution).map_or(0, |round| round.round);
+    let previous = committee.map_or_else(Vec::new, |committee| committee.sharing);
+    let round = first_phase(before + 1, previous, keepers, window, execution.height);
     open(execution, &round);
 }
 

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "19bb6771744d8c4e5584c397a9d32e3ad44f09d9d5440686ad19c7b2e7a0cafb"
+        "89c0d9aa69255358610c5ae56ed47f07bd9749f85e87bdd29fe1562e7ca8c24f"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "5e0277f845e6bb034f7d4a9eeb8d29984058c164e434f56c2270499084d0867a"
+        "bc8282568e411e10538338cc2a966f6f65166caa58a5a80637e44a22b012523d"
     );
 }

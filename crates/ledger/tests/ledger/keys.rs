@@ -778,6 +778,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "0888005193a251494b913b2c6454a05944e4f02acd471f143ff35e81565af270"
+        "402c962d5fccd3dcda4377450562e0235b4e4d29d324d36d169a60f23b4bcf2b"
     );
 }

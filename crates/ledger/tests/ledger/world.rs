@@ -63,6 +63,7 @@ pub fn genesis(change: impl FnOnce(&mut Genesis)) -> Genesis {
         certificate_authorities: vec![account(AUTHORITY)],
         zone_signers: vec![account(AUTHORITY)],
         name_servers: vec![account(AUTHORITY)],
+        keykeepers: Vec::new(),
         development_roots: vec![key(ROOT).public()],
         reference_values: vec![ReferenceValue {
             measurement: CODE,

@@ -36,6 +36,7 @@ pub fn genesis(apexes: &[&str]) -> Genesis {
         certificate_authorities: Vec::new(),
         zone_signers: Vec::new(),
         name_servers: Vec::new(),
+        keykeepers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         evidence: Default::default(),

@@ -371,6 +371,14 @@ impl AccountKey {
             .ok_or_else(|| TpmError::malformed("a signature", "not of the curve"))
     }
 
+    /// As [`AccountKey::flush`], of a key that somebody else still holds: it signs
+    /// no more.
+    ///
+    /// Errors: [`TpmError`].
+    pub fn release(&self, tpm: &mut Tpm) -> Result<(), TpmError> {
+        tpm.flush_handle(self.key.handle)
+    }
+
     /// Frees the key's place in the TPM; it can be made again.
     ///
     /// Errors: [`TpmError`].

@@ -72,6 +72,7 @@ pub fn make(
         certificate_authorities: Vec::new(),
         zone_signers: Vec::new(),
         name_servers: Vec::new(),
+        keykeepers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         evidence: EvidenceRules::default(),

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use client::account::Account;
+use keykeeper::{Circle, CircleError, Reading};
 use wire::{Action, CircleId, KeyRequestId, TransactionId, state_key};
 
-use crate::circle::{Circle, CircleError, Reading};
-
-/// How long nothing new is assumed at most: a few blocks of a quiet circle.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long nothing new is assumed at most: about a block of a busy circle.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Requests that are looked at in one go; more wait for the next.
 const REQUESTS_AT_ONCE: usize = 256;

@@ -1,0 +1,118 @@
+//! The channel to a keykeeper's protected process, from the host's side.
+
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+
+use keykeeper::channel::{FromCore, ToCore};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+use wire::{
+    PublicKey,
+    channel::{FrameError, decode_frame, encode_frame, frame_length},
+};
+use zeroize::Zeroizing;
+
+use crate::program::Program;
+
+/// How long the core may think: an answer of a round for 64 keykeepers takes
+/// seconds in a debug build.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the protected process cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It does not start, or its pipe broke.
+    #[error("the protected process is not there")]
+    Io(#[from] std::io::Error),
+    /// What it says is no frame.
+    #[error("the protected process breaks the channel's format")]
+    Frame(#[from] FrameError),
+    /// It said that it cannot go on.
+    #[error("the protected process cannot go on: {0}")]
+    Fault(String),
+    /// It says something that was not asked.
+    #[error("the protected process answers something else")]
+    Order,
+    /// It does not answer.
+    #[error("the protected process does not answer")]
+    Silent,
+}
+
+/// A protected process that runs.
+pub(crate) struct Link {
+    input: ChildStdin,
+    output: ChildStdout,
+    /// Killed with this.
+    _child: Child,
+}
+
+impl Link {
+    pub(crate) fn start(program: &Program) -> Result<Self, LinkError> {
+        let mut child = Command::from(program.command())
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || std::io::Error::other("a pipe is missing");
+        Ok(Self {
+            input: child.stdin.take().ok_or_else(missing)?,
+            output: child.stdout.take().ok_or_else(missing)?,
+            _child: child,
+        })
+    }
+
+    /// Says something and hears the answer.
+    pub(crate) async fn ask(&mut self, message: &ToCore) -> Result<FromCore, LinkError> {
+        let mut frame = Zeroizing::new(Vec::new());
+        encode_frame(message, &mut frame)?;
+        let answer = async {
+            self.input.write_all(&frame).await?;
+            let mut header = [0; 4];
+            self.output.read_exact(&mut header).await?;
+            let mut body = vec![0; frame_length(header)?];
+            self.output.read_exact(&mut body).await?;
+            Ok::<_, LinkError>(decode_frame(&body)?)
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Err(_) => Err(LinkError::Silent),
+            Ok(Ok(FromCore::Fault(why))) => Err(LinkError::Fault(why)),
+            Ok(answer) => answer,
+        }
+    }
+}
+
+/// Has `program` make an identity: its public key, and the state sealed under
+/// `sealing_key`.
+///
+/// Errors: [`LinkError`].
+pub fn make(program: &Program, sealing_key: &[u8; 32]) -> Result<(PublicKey, Vec<u8>), LinkError> {
+    let mut child = program.command().spawn()?;
+    let mut talk = || -> Result<(PublicKey, Vec<u8>), LinkError> {
+        let missing = || std::io::Error::other("a pipe is missing");
+        let mut input = child.stdin.take().ok_or_else(missing)?;
+        let mut output = child.stdout.take().ok_or_else(missing)?;
+        let mut frame = Zeroizing::new(Vec::new());
+        let make = ToCore::Make {
+            sealing_key: *sealing_key,
+        };
+        encode_frame(&make, &mut frame)?;
+        input.write_all(&frame)?;
+        let mut header = [0; 4];
+        output.read_exact(&mut header)?;
+        let mut body = vec![0; frame_length(header)?];
+        output.read_exact(&mut body)?;
+        match decode_frame(&body)? {
+            FromCore::Made { key, sealed } => Ok((key, sealed)),
+            FromCore::Fault(why) => Err(LinkError::Fault(why)),
+            _ => Err(LinkError::Order),
+        }
+    };
+    let made = talk();
+    if made.is_err() {
+        let _ = child.kill();
+    }
+    child.wait()?;
+    made
+}
