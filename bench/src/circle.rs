@@ -26,11 +26,17 @@ pub struct Circle {
 impl Circle {
     /// Founds a circle and waits until it is well.
     pub fn up(binary: &Path) -> Result<Self> {
+        Self::up_with(binary, &[])
+    }
+
+    /// As [`Circle::up`], with further arguments.
+    pub fn up_with(binary: &Path, more: &[&str]) -> Result<Self> {
         let circle = Self {
             binary: binary.to_owned(),
             state: tempfile::tempdir()?,
         };
-        circle.run(&["up", "--base-port", &BASE_PORT.to_string()])?;
+        let port = BASE_PORT.to_string();
+        circle.run(&[&["up", "--base-port", &port], more].concat())?;
         Ok(circle)
     }
 

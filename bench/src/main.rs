@@ -15,6 +15,7 @@ mod run;
 mod service;
 mod state;
 mod statistics;
+mod trust;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -59,6 +60,8 @@ enum What {
     },
     /// Payload encryption beside `openssl speed`.
     Payload,
+    /// Evidence verified, keys of labels derived, shares handed on.
+    Trust,
     /// A host's measurement list beside Keylime.
     Host {
         /// An interpreter that has Keylime; left out if not given.
@@ -96,6 +99,7 @@ async fn main() -> Result<()> {
         }
         What::State { names } => state::run(names),
         What::Payload => payload::run(rounds, arguments.seconds),
+        What::Trust => trust::run(&arguments.ringfort, rounds, round).await,
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
     }
 }
