@@ -119,6 +119,7 @@ fn genesis(senders: &[SigningKey], secret: &SecretKey) -> Result<Genesis> {
         certificate_authorities: Vec::new(),
         zone_signers: Vec::new(),
         name_servers: Vec::new(),
+        keykeepers: Vec::new(),
         development_roots: Vec::new(),
         reference_values: Vec::new(),
         evidence: EvidenceRules::default(),

@@ -401,6 +401,8 @@ fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+type Test = fn() -> Result<(), Failed>;
+
 fn main() -> ExitCode {
     ringfort_unused(std::process::id().into());
     if let Ok(role) = std::env::var(ROLE) {
@@ -412,7 +414,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let tests: [(&str, fn() -> Result<(), Failed>); 11] = [
+    let tests: [(&str, Test); 11] = [
         (
             "a_signed_application_is_answered",
             a_signed_application_is_answered,
