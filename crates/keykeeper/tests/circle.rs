@@ -511,3 +511,41 @@ async fn a_keykeeper_refuses_what_a_false_ledger_let_through() {
         assert_eq!(keykeepers[0].act().await.unwrap(), [], "{claim}: once");
     }
 }
+
+/// A ledger that let a keykeeper in whose evidence is of other code.
+#[tokio::test]
+async fn nothing_is_dealt_where_a_keykeeper_runs_other_code() {
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
+    let actors = &KEEPERS[..3];
+    for actor in actors {
+        circle.register(*actor);
+    }
+    {
+        let stranger = key(KEEPERS[2]).public();
+        let report_data = RegisterKeykeeper::report_data(circle.circle, &stranger);
+        let place = state_key::keykeeper(&stranger);
+        let mut state = circle.state.lock().unwrap();
+        let mut kept: record::Keykeeper = record::decode(&state.entries[&place]).unwrap();
+        kept.evidence = quoting_key().quote(Measurement([0x66; 32]), report_data, [9; 32]);
+        state.entries.insert(place, record::encode(&kept));
+    }
+    circle.set_keykeepers(actors);
+    let mut keykeepers: Vec<_> = actors
+        .iter()
+        .map(|actor| open(&circle, directory.path(), *actor))
+        .collect();
+    for _ in 0..20 {
+        for keykeeper in &mut keykeepers {
+            keykeeper.act().await.unwrap();
+        }
+        circle.idle(10);
+    }
+    let round: KeyRound = circle.get(&state_key::key_round()).unwrap();
+    assert_eq!(round.outcome, Some(KeyOutcome::Failed));
+    assert!(committee_of(&circle).is_none());
+    assert!(
+        keykeepers
+            .iter()
+            .all(|keykeeper| keykeeper.holds().is_none())
+    );
+}
