@@ -194,6 +194,11 @@ pub const TARGETS: &[Target] = &[
         run: naming::names::fuzz_query,
     },
     Target {
+        name: "dns_rendered",
+        seeds: dns::queries,
+        run: naming::names::fuzz_rendered,
+    },
+    Target {
         name: "dns_fronts",
         seeds: dns::fronts,
         run: naming::names::fuzz_fronts,

@@ -14,7 +14,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -119,7 +118,7 @@ impl Image for Unsigned<'_> {
         self.zone = self.zone.advance(height, time_ms, changes).0;
         let signed = self.zone.apexes().iter().find(|apex| apex.keys().is_some());
         match signed {
-            None => self.published.publish(Arc::new(self.zone.clone())),
+            None => self.published.publish(&mut self.zone),
             Some(apex) if !self.warned => {
                 warn!(apex = %apex.text(), "the zone has keys: name its `signers` in names.toml; until then it is not served");
                 self.warned = true;

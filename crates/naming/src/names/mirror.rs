@@ -10,7 +10,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -404,7 +403,7 @@ impl<'a> Mirror<'a> {
     fn publish(&mut self) {
         let (zone, _) = self.zone.advance(self.zone.height(), self.fresh_ms(), []);
         self.zone = zone;
-        self.published.publish(Arc::new(self.zone.clone()));
+        self.published.publish(&mut self.zone);
     }
 
     /// The time of the newest header of our own by which nothing is awaited.

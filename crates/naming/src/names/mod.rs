@@ -15,6 +15,7 @@ mod mirror;
 mod published;
 mod rate_limit;
 mod registration;
+mod rendered;
 pub mod signer;
 mod status;
 mod subjects;
@@ -188,6 +189,12 @@ fn own_addresses(listen: &[SocketAddr]) -> Vec<IpAddr> {
 /// and what comes back must itself parse and keep to its limit.
 pub fn fuzz_query(data: &[u8]) {
     answer::fuzz_query(data);
+}
+
+/// The same, out of answers that are rendered: where both ways have an answer,
+/// it must be the same.
+pub fn fuzz_rendered(data: &[u8]) {
+    answer::fuzz_rendered(data);
 }
 
 /// What a name server reads of a zone signer's octets, for fuzzing.

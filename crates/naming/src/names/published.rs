@@ -53,9 +53,10 @@ impl Published {
         }
     }
 
-    /// Serves `zone` from the next query on.
-    pub fn publish(&self, zone: Arc<Zone>) {
-        self.zone.store(Some(zone));
+    /// Serves `zone` from the next query on, whose answers are made ready.
+    pub fn publish(&self, zone: &mut Zone) {
+        zone.render();
+        self.zone.store(Some(Arc::new(zone.clone())));
     }
 
     /// Points clients to the encrypted transports from the next query on.
@@ -78,6 +79,11 @@ impl Published {
         } else {
             Freshness::Fresh
         }
+    }
+
+    /// The newest image, held for as long as a few answers take.
+    pub(super) fn held(&self) -> arc_swap::Guard<Option<Arc<Zone>>> {
+        self.zone.load()
     }
 
     /// Answers a query from the newest image.

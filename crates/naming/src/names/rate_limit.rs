@@ -169,25 +169,34 @@ impl RateLimiter {
 
     /// What is to become of `response` to `client` over UDP.
     pub fn judge(&self, client: IpAddr, response: &Response) -> Verdict {
-        let now = self.started.elapsed().as_micros() as u64 & TIME_MASK;
-        self.judge_at(client, response, now)
+        if response.proved_address || self.passes(client) {
+            return Verdict::Send;
+        }
+        self.count(client, response.kind, response.subject)
     }
 
-    fn judge_at(&self, client: IpAddr, response: &Response, now: u64) -> Verdict {
+    /// Whether whatever is sent to `client` is not counted.
+    pub fn passes(&self, client: IpAddr) -> bool {
+        self.cost.is_none() || self.settings.exempt.iter().any(|net| net.contains(client))
+    }
+
+    /// Counts a response of that kind about that name, and says what is to
+    /// become of it.
+    pub fn count(&self, client: IpAddr, kind: Kind, subject: u64) -> Verdict {
+        let now = self.started.elapsed().as_micros() as u64 & TIME_MASK;
+        self.count_at(client, kind, subject, now)
+    }
+
+    fn count_at(&self, client: IpAddr, kind: Kind, subject: u64, now: u64) -> Verdict {
         let Some(cost) = self.cost else {
             return Verdict::Send;
         };
-        if response.proved_address || self.is_exempt(client) {
-            return Verdict::Send;
-        }
-        let subject = match response.kind {
+        let subject = match kind {
             // What cannot be answered is the same from every name.
             Kind::Error => 0,
-            Kind::Answer | Kind::Referral | Kind::NoData | Kind::NxDomain => response.subject,
+            Kind::Answer | Kind::Referral | Kind::NoData | Kind::NxDomain => subject,
         };
-        let flow = self
-            .hasher
-            .hash_one((network(client), response.kind, subject));
+        let flow = self.hasher.hash_one((network(client), kind, subject));
         if self.charge(flow, now, cost) {
             return Verdict::Send;
         }
@@ -199,8 +208,12 @@ impl RateLimiter {
         }
     }
 
-    fn is_exempt(&self, client: IpAddr) -> bool {
-        self.settings.exempt.iter().any(|net| net.contains(client))
+    #[cfg(test)]
+    fn judge_at(&self, client: IpAddr, response: &Response, now: u64) -> Verdict {
+        if response.proved_address || self.passes(client) {
+            return Verdict::Send;
+        }
+        self.count_at(client, response.kind, response.subject, now)
     }
 
     /// Charges one response to `flow`, unless its debt is a second's worth.

@@ -98,9 +98,9 @@ impl Server {
         signing
             .step(Height(42), now_ms(), now_ms() / 1000, changes)
             .unwrap();
-        let zone = signing.zone().clone();
+        let mut zone = signing.zone().clone();
         let published = Arc::new(Published::new(Tolerance::default()));
-        published.publish(Arc::new(zone.clone()));
+        published.publish(&mut zone);
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let fronts = start(&published, any).await;
         let server = Self {

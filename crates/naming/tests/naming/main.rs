@@ -11,6 +11,7 @@ mod encrypted;
 mod follow;
 mod limits;
 mod memory;
+mod one_height;
 mod programs;
 mod real_ledger;
 mod registration;

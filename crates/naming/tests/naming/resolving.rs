@@ -274,12 +274,12 @@ async fn status_says_height_names_and_outcomes() {
     assert_eq!(status["answers"]["NXDOMAIN"], 2);
     let healthz = format!("http://{http}/healthz");
     assert_eq!(output("curl", &["-sS", &healthz]), "ok\n");
-    let old = server
+    let mut old = server
         .published
         .zone()
         .unwrap()
         .next(Height(43), now_ms() - 60_000, []);
-    server.published.publish(Arc::new(old));
+    server.published.publish(&mut old);
     assert_eq!(output("curl", &["-sS", &healthz]), "stale\n");
     let told = dig(server.address(), &["hello.internal", "A"]);
     assert!(

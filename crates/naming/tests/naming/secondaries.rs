@@ -1,7 +1,7 @@
 //! Stock secondaries: whole zones, increments and a catalog under a shared
 //! secret.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path};
 
 use naming::names::{FrontSettings, KeySettings, SecondarySettings, now_ms};
 use wire::{Height, record::Name};
@@ -37,8 +37,8 @@ async fn primary(port: u16, directory: &Path) -> Server {
 fn change(server: &Server, height: u64, changed: &[Name]) {
     let changes = changed.iter().map(|name| (&name.name, Some(name)));
     let zone = server.published.zone().unwrap();
-    let next = zone.next(Height(height), now_ms(), changes);
-    server.published.publish(Arc::new(next));
+    let mut next = zone.next(Height(height), now_ms(), changes);
+    server.published.publish(&mut next);
 }
 
 fn new_name() -> Name {

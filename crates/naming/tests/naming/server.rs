@@ -52,7 +52,7 @@ impl Server {
         };
         change(&mut settings);
         let published = Arc::new(Published::new(Tolerance::default()));
-        published.publish(Arc::new(zone(names)));
+        published.publish(&mut zone(names));
         let fronts = Fronts::start(&settings, &published).await.unwrap();
         let server = Self {
             published,

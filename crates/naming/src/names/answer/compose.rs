@@ -11,13 +11,10 @@ use domain::base::{
 use wire::Height;
 
 use super::{
-    Freshness, MAX_UDP_RESPONSE, Response, Transport,
+    Freshness, MAX_UDP_RESPONSE, MIN_UDP_RESPONSE, Response, Transport,
     lookup::{Answer, Placed},
     query::{Fault, Head, Query},
 };
-
-/// A response over UDP to a client that said nothing of sizes (RFC 1035 §2.3.4).
-const MIN_UDP_RESPONSE: u16 = 512;
 
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;

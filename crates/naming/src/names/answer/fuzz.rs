@@ -13,6 +13,7 @@ use wire::{DomainName, Height, SetZone, ZoneServer, record};
 use super::{Arrival, Freshness, MAX_UDP_RESPONSE, Transport, View, answer};
 use crate::names::{
     cookies::CookieKeys,
+    rendered::{Asking, answer_alike},
     signer::{
         keys::FileKeys,
         roll,
@@ -62,6 +63,23 @@ pub(in crate::names) fn fuzz_query(data: &[u8]) {
             assert_eq!(section.pos(), response.octets.len());
         }
     }
+}
+
+/// Checks that what is rendered answers as [`answer`] does.
+pub(in crate::names) fn fuzz_rendered(data: &[u8]) {
+    static ZONE: OnceLock<Zone> = OnceLock::new();
+    let zone = ZONE.get_or_init(|| {
+        let mut zone = zone_with_everything();
+        zone.render();
+        zone
+    });
+    let cookies = CookieKeys::new([7; 16], None);
+    let asking = Asking {
+        client: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        cookies: &cookies,
+        now_s: 0,
+    };
+    answer_alike(zone, data, asking);
 }
 
 /// Names beneath `internal`: a host, aliases (also in a ring), a wildcard, a

@@ -90,6 +90,9 @@ impl From<Transport> for Arrival<'_> {
 /// every path of IPv6 without fragments (DNS flag day 2020).
 pub const MAX_UDP_RESPONSE: u16 = 1232;
 
+/// A response over UDP to a client that said nothing of sizes (RFC 1035 §2.3.4).
+pub(super) const MIN_UDP_RESPONSE: u16 = 512;
+
 /// How far behind the ledger the image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -309,13 +312,23 @@ fn subject(zone: &Zone, qname: &OwnerName, kind: Kind) -> u64 {
     };
     let labels = apex.labels() + usize::from(kind != Kind::NxDomain);
     let above = (qname.iter_labels().count() - 1).saturating_sub(labels);
+    let skipped: usize = qname
+        .iter_labels()
+        .take(above)
+        .map(|label| label.len() + 1)
+        .sum();
+    let mut about = [0; 255];
+    let octets = &qname.as_slice()[skipped..];
+    let about = &mut about[..octets.len()];
+    about.copy_from_slice(octets);
+    about.make_ascii_lowercase();
+    subject_of(about)
+}
+
+/// Hashes a name, in wire form and lower case, that answers are about.
+pub(super) fn subject_of(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for label in qname.iter_labels().skip(above) {
-        for octet in label.as_slice() {
-            hasher.write_u8(octet.to_ascii_lowercase());
-        }
-        hasher.write_u8(b'.');
-    }
+    hasher.write(name);
     hasher.finish()
 }
 
@@ -330,9 +343,9 @@ fn refused_type(qtype: Rtype) -> Option<OptRcode> {
     }
 }
 
-pub(super) use self::fuzz::fuzz_query;
 #[cfg(test)]
 pub(super) use self::fuzz::zone_with_everything;
+pub(super) use self::fuzz::{fuzz_query, fuzz_rendered};
 
 #[cfg(test)]
 mod differential;

@@ -56,6 +56,12 @@ impl Counters {
         add(&self.rcodes[at]);
     }
 
+    /// Counts many responses of one outcome.
+    pub fn count_many(&self, rcode: u16, responses: u64) {
+        let at = usize::from(rcode).min(COUNTED_RCODES - 1);
+        self.rcodes[at].fetch_add(responses, Ordering::Relaxed);
+    }
+
     /// Adds each outcome's count to `sums`, which is indexed by outcome.
     pub fn add_to(&self, sums: &mut [u64; COUNTED_RCODES]) {
         for (sum, count) in sums.iter_mut().zip(&self.rcodes) {

@@ -5,8 +5,10 @@
 //! daemon's runtime. Nothing here knows the ledger: what is served comes from
 //! [`Published`].
 
+mod batch;
 mod connections;
 pub(super) mod counters;
+mod datagrams;
 mod https;
 mod identity;
 pub(super) mod json;

@@ -36,7 +36,7 @@ pub(in crate::names) enum Answers {
 /// One front's, or one worker's, way to answers.
 #[derive(Clone, Debug)]
 pub(in crate::names) struct Service {
-    shared: Shared,
+    pub(super) shared: Shared,
     pub counters: Arc<Counters>,
     transport: Transport,
     /// How long a connection may idle, in tenths of a second, as clients
@@ -143,7 +143,10 @@ impl Service {
         Some(response.octets)
     }
 
-    fn respond(&self, query: &[u8], client: IpAddr, limited: bool) -> Option<Response> {
+    /// Answers whatever the rate says.
+    ///
+    /// Shape: `limited` if the client is only to be told how to come back.
+    pub(super) fn respond(&self, query: &[u8], client: IpAddr, limited: bool) -> Option<Response> {
         let now_ms = now_ms();
         let cookies = self.shared.cookies.load();
         let arrival = Arrival {

@@ -2,34 +2,37 @@
 //! datagrams out to (`SO_REUSEPORT`).
 //!
 //! A worker holds no lock and waits for nobody: it takes the datagrams that
-//! are there, answers from the newest image and sends. An answer leaves from
-//! the address that was asked, also where the socket is bound to all.
+//! are there, answers from the newest image and sends.
 
 use std::{
-    io::{self, IoSliceMut},
+    io,
     net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    io::Interest,
-    sync::{mpsc, watch},
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use super::{
+    batch::Questions,
+    datagrams::{Client, Datagram, Inbox, Outbox, send_late, want_asked},
+    service::Service,
 };
-use tracing::{debug, error};
-
-use super::service::Service;
-
-/// Octets for what the kernel gives at once: where it joins datagrams of one
-/// sender, up to 64 KiB. The 192 more set the buffers' beginnings apart in the
-/// processor's cache.
-const BUFFER: usize = (1 << 16) + 192;
+use crate::names::updates::Pending;
 
 /// How long a worker rests after an error of its socket, so that a lasting one
 /// costs no core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a worker waits for datagrams before it looks whether it is to end.
+const WAIT: Duration = Duration::from_millis(100);
 
 /// Octets that the kernel holds for a worker that the scheduler keeps waiting.
 const SOCKET_BUFFER: usize = 1 << 20;
@@ -38,44 +41,40 @@ const SOCKET_BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct UdpFront {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl UdpFront {
     /// Binds `address` and starts a thread for each of `services`.
     ///
-    /// Shape:  port 0 takes a free one; see [`UdpFront::address`].
+    /// Shape:  port 0 takes a free one; see [`UdpFront::address`]. To be called
+    ///         within a runtime, which waits for what the ledger is asked.
     /// Errors: those of binding.
     pub fn start(address: SocketAddr, services: Vec<Service>) -> io::Result<Self> {
         let mut front = Self {
             address,
-            stop: watch::Sender::new(false),
+            stop: Arc::default(),
             workers: Vec::new(),
         };
         for service in services {
-            let socket = bind(front.address)?;
+            let socket = Arc::new(bind(front.address)?);
             front.address = socket.local_addr()?;
-            let mut stop = front.stop.subscribe();
-            let state = UdpSocketState::new((&socket).into())?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()?;
-            let worker = std::thread::Builder::new()
-                .name("dns-udp".to_owned())
-                .spawn(move || {
-                    runtime.block_on(async {
-                        tokio::select! {
-                            // A sender that is gone means the same.
-                            _ = stop.wait_for(|stop| *stop) => {}
-                            Err(error) = serve(socket, &state, &service) => {
-                                error!(%error, "a UDP worker cannot work");
-                            }
-                        }
-                    });
-                })?;
-            front.workers.push(worker);
+            let is_wildcard = front.address.ip().is_unspecified();
+            if is_wildcard {
+                want_asked(&socket)?;
+            }
+            let stop = Arc::clone(&front.stop);
+            let runtime = Handle::current();
+            let thread = std::thread::Builder::new().name("dns-udp".to_owned());
+            let worker = if front.address.is_ipv4() {
+                let serve = serve::<SockaddrIn>;
+                thread.spawn(move || serve(&socket, &service, is_wildcard, &runtime, &stop))
+            } else {
+                let serve = serve::<SockaddrIn6>;
+                thread.spawn(move || serve(&socket, &service, is_wildcard, &runtime, &stop))
+            };
+            front.workers.push(worker?);
         }
         Ok(front)
     }
@@ -88,7 +87,7 @@ impl UdpFront {
 
 impl Drop for UdpFront {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
             // A worker that panicked has said so on its own.
             let _ = worker.join();
@@ -109,92 +108,48 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     // The kernel may grant less than it is asked for.
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_read_timeout(Some(WAIT))?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-/// Answers until the socket cannot be used.
-async fn serve(
-    socket: UdpSocket,
-    state: &UdpSocketState,
+/// Answers until it is told to stop.
+fn serve<S: Client + Send + 'static>(
+    socket: &Arc<UdpSocket>,
     service: &Service,
-) -> io::Result<std::convert::Infallible> {
-    let is_wildcard = socket.local_addr()?.ip().is_unspecified();
-    let socket = tokio::net::UdpSocket::from_std(socket)?;
-    let mut storage = vec![0; BATCH_SIZE * BUFFER];
-    let mut metas = [RecvMeta::default(); BATCH_SIZE];
-    let (later, mut late) = mpsc::unbounded_channel();
-    loop {
-        let received = socket.async_io(Interest::READABLE, || {
-            let mut chunks = storage.chunks_exact_mut(BUFFER);
-            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-            state.recv((&socket).into(), &mut slices, &mut metas)
-        });
-        let received = tokio::select! {
-            received = received => received,
-            Some(Late { response, meta }) = late.recv() => {
-                send(&socket, state, &response, &meta, is_wildcard);
-                continue;
+    is_wildcard: bool,
+    runtime: &Handle,
+    stop: &AtomicBool,
+) {
+    let later = |pending: Pending, datagram: Datagram<'_, S>| {
+        let (socket, client, asked) = (Arc::clone(socket), datagram.client, datagram.asked);
+        runtime.spawn(async move {
+            // There is none if the server ends.
+            if let Ok(response) = pending.await {
+                send_late(&socket, &response, client, asked);
             }
-        };
-        let count = match received {
-            Ok(count) => count,
+        });
+    };
+    let (mut inbox, mut outbox) = (Inbox::<S>::new(is_wildcard), Outbox::new(is_wildcard));
+    let mut questions = Questions::default();
+    while !stop.load(Ordering::Relaxed) {
+        match inbox.receive(socket) {
+            Ok(()) => {
+                service.answer_batch(&inbox, &mut outbox, &mut questions, later);
+                outbox.send(socket);
+            }
+            Err(error) if is_idle(&error) => {}
             Err(error) => {
                 debug!(%error, "receiving datagrams failed");
-                tokio::time::sleep(ERROR_PAUSE).await;
-                continue;
-            }
-        };
-        for (buffer, meta) in storage.chunks_exact(BUFFER).zip(&metas).take(count) {
-            // Nobody asks from port 0; an answer there could only serve a forger.
-            if meta.addr.port() == 0 || meta.len == 0 {
-                continue;
-            }
-            for query in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                if let Some(pending) = service.update(query) {
-                    let (later, meta) = (later.clone(), *meta);
-                    tokio::spawn(async move {
-                        if let Ok(response) = pending.await {
-                            // The worker is gone otherwise, and so is the client's server.
-                            let _ = later.send(Late { response, meta });
-                        }
-                    });
-                    continue;
-                }
-                let Some(response) = service.answer_datagram(query, meta.addr.ip()) else {
-                    continue;
-                };
-                send(&socket, state, &response, meta, is_wildcard);
+                std::thread::sleep(ERROR_PAUSE);
             }
         }
     }
 }
 
-/// A response that the ledger had to be asked for.
-struct Late {
-    response: Vec<u8>,
-    meta: RecvMeta,
-}
-
-/// Sends a response to where its query came from.
-fn send(
-    socket: &tokio::net::UdpSocket,
-    state: &UdpSocketState,
-    response: &[u8],
-    meta: &RecvMeta,
-    is_wildcard: bool,
-) {
-    let transmit = Transmit {
-        destination: meta.addr,
-        ecn: None,
-        contents: response,
-        segment_size: None,
-        src_ip: meta.dst_ip.filter(|_| is_wildcard),
-    };
-    // What does not fit the socket's buffer is lost, as on any other stretch of
-    // its way.
-    if let Err(error) = state.try_send(socket.into(), &transmit) {
-        debug!(%error, client = %meta.addr, "sending a response failed");
-    }
+fn is_idle(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }

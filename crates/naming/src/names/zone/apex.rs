@@ -20,6 +20,7 @@ use super::{
     Data, Domain, Label, NS_LABEL, Node, OwnerName, RrSet, TaggedKey, ZoneSettings, absolute,
     address_data, beneath, keys, resolvers, serial,
 };
+use crate::names::rendered::Dirty;
 
 /// The local part of the SOA's RNAME (RFC 2142 §7).
 const HOSTMASTER_LABEL: &str = "hostmaster";
@@ -54,6 +55,8 @@ pub struct Apex {
     settings: Arc<ZoneSettings>,
     /// What its operator says.
     fallback: Arc<ZoneSettings>,
+    /// What changed since answers were rendered.
+    pub(super) dirty: Dirty,
 }
 
 /// A name server's label and addresses.
@@ -78,6 +81,7 @@ impl Apex {
             resolvers: Arc::default(),
             settings: Arc::clone(settings),
             fallback: Arc::clone(settings),
+            dirty: Dirty::default(),
         };
         apex.set_zone(None);
         apex
@@ -221,15 +225,22 @@ impl Apex {
                         return false;
                     }
                 }
+                domain.shrink();
                 self.domains.insert_mut(label.clone(), Arc::new(domain));
+                self.dirty.add(label);
                 true
             }
-            None => self.domains.remove_mut(label),
+            None if self.domains.remove_mut(label) => {
+                self.dirty.add(label);
+                true
+            }
+            None => false,
         }
     }
 
     /// Sets the serial, and so the SOA.
     pub(in crate::names) fn set_serial(&mut self, serial: Serial) {
+        self.dirty.add(&[]);
         self.serial = serial;
         let server = self
             .servers
@@ -254,6 +265,7 @@ impl Apex {
 
     /// Takes the SOA with its signatures over into what denials carry.
     pub(in crate::names) fn copy_denial(&mut self) {
+        self.dirty.add(&[]);
         if let Some(soa) = self.node.get(Rtype::SOA) {
             let negative_ttl = Ttl::from_secs(self.settings.negative_ttl);
             self.denial = RrSet {
@@ -261,6 +273,23 @@ impl Apex {
                 ..soa.clone()
             };
         }
+    }
+
+    /// Whether answers are rendered of it as it is.
+    pub(in crate::names) fn is_rendered(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// What changed since answers were rendered.
+    pub(in crate::names) fn dirty_mut(&mut self) -> &mut Dirty {
+        &mut self.dirty
+    }
+
+    /// The label before `label`; none if it is the first.
+    pub(in crate::names) fn label_before(&self, label: &[u8]) -> Option<&Label> {
+        let before = (Bound::Unbounded, Bound::Excluded(label));
+        let (label, _) = self.domains.range::<[u8], _>(before).next_back()?;
+        Some(label)
     }
 
     /// The apex as the ledger writes it.
@@ -332,6 +361,7 @@ impl Apex {
     /// The node at `owner` beneath `label`, to be signed; the empty label is
     /// the apex itself.
     pub(in crate::names) fn node_mut(&mut self, label: &[u8], owner: &[u8]) -> Option<&mut Node> {
+        self.dirty.add(label);
         if label.is_empty() {
             return owner.is_empty().then_some(&mut self.node);
         }

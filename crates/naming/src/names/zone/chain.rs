@@ -30,7 +30,7 @@ impl Apex {
                 touched.insert(label.clone());
             }
             if !label.is_empty() {
-                touched.insert(self.label_before(label));
+                touched.insert(self.own_or_before(label));
             }
         }
         if self.keys.is_some() {
@@ -47,7 +47,9 @@ impl Apex {
         for set in self.node.sets_mut() {
             set.signatures.clear();
         }
+        self.dirty.add(&[]);
         for label in self.labels_after(&[]) {
+            self.dirty.add(&label);
             let Some(domain) = self.domains.get_mut(&label) else {
                 continue;
             };
@@ -69,11 +71,8 @@ impl Apex {
     }
 
     /// The label before `label`; the empty one if it is the first.
-    fn label_before(&self, label: &[u8]) -> Label {
-        self.domains
-            .range::<[u8], _>((Bound::Unbounded, Bound::Excluded(label)))
-            .next_back()
-            .map_or_else(Label::default, |(label, _)| label.clone())
+    fn own_or_before(&self, label: &[u8]) -> Label {
+        self.label_before(label).cloned().unwrap_or_default()
     }
 
     /// The first chained owner after everything beneath `label`.
@@ -85,6 +84,7 @@ impl Apex {
     }
 
     fn chain_domain(&mut self, label: &[u8]) {
+        self.dirty.add(label);
         let after = self.owner_after(label);
         let ttl = self.denial.ttl;
         if label.is_empty() {
@@ -119,6 +119,7 @@ impl Apex {
                 None => node.retain(|set| set.rtype != Rtype::NSEC),
             }
         }
+        domain.shrink();
     }
 
     /// The NSEC record at or before `owner` beneath `label`, with its owner:

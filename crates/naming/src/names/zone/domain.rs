@@ -173,6 +173,17 @@ impl Domain {
         domain
     }
 
+    /// Gives back room that was taken for more.
+    pub(super) fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        for (_, node) in &mut self.nodes {
+            node.sets.shrink_to_fit();
+            for set in &mut node.sets {
+                set.data.shrink_to_fit();
+            }
+        }
+    }
+
     fn position(&self, owner: &[u8]) -> Result<usize, usize> {
         self.nodes
             .binary_search_by(|(present, _)| order::compare(present, owner))

@@ -32,10 +32,13 @@ use wire::{AccountId, DomainName, Height, NameServerTerms};
 
 pub use self::{
     apex::Apex,
-    domain::{Domain, Node, RrSet},
+    domain::{Domain, Node, RrSet, Standing},
     keys::{TaggedKey, ds, key_tag},
 };
-use super::synthesis;
+use super::{
+    rendered::{self, Rendered},
+    synthesis,
+};
 
 /// The label under which the name server's own addresses stand; the server's
 /// configuration, not the ledger, says what is there.
@@ -99,6 +102,8 @@ pub struct Zone {
     names: usize,
     /// Longest first, so that the first match is the closest.
     apexes: Vec<Apex>,
+    /// Answers that are ready, as of the last [`Zone::render`].
+    rendered: Option<Arc<Rendered>>,
 }
 
 impl Zone {
@@ -117,7 +122,21 @@ impl Zone {
             time_ms: 0,
             names: 0,
             apexes,
+            rendered: None,
         }
+    }
+
+    /// Makes answers ready for whatever changed since the last time: before
+    /// an image is served, and not for one that is only signed.
+    pub(super) fn render(&mut self) {
+        let rendered = self.rendered.get_or_insert_default();
+        rendered::render(rendered, &mut self.apexes);
+    }
+
+    /// Answers that are ready; none if anything changed since.
+    pub(super) fn rendered(&self) -> Option<&Rendered> {
+        let is_level = self.apexes.iter().all(Apex::is_rendered);
+        self.rendered.as_deref().filter(|_| is_level)
     }
 
     /// The height whose names this is.
