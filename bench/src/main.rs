@@ -5,6 +5,7 @@
 //! printed.
 
 mod circle;
+mod dns;
 mod etcd;
 mod host;
 mod ledger;
@@ -17,7 +18,7 @@ mod state;
 mod statistics;
 mod trust;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -68,11 +69,35 @@ enum What {
         #[arg(long)]
         python: Option<String>,
     },
+    /// Authoritative DNS over UDP beside Knot DNS, NSD and a bare echo.
+    Dns {
+        /// Names in the zone.
+        #[arg(long, default_value_t = 100_000)]
+        names: u32,
+    },
+    /// The zone signer of `dns`.
+    #[command(hide = true)]
+    DnsSigner(dns::Arguments),
+    /// The name server of `dns`.
+    #[command(hide = true)]
+    DnsServer(dns::Arguments),
+    /// The echo of `dns`.
+    #[command(hide = true)]
+    DnsEcho {
+        /// Where it answers.
+        address: SocketAddr,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    match &arguments.what {
+        What::DnsSigner(arguments) => return dns::sign(arguments).await,
+        What::DnsServer(arguments) => return dns::serve(arguments).await,
+        What::DnsEcho { address } => match dns::echo(*address)? {},
+        _ => {}
+    }
     let wasmtime = arguments.wasmtime.to_string_lossy().into_owned();
     let ringfort = arguments.ringfort.to_string_lossy().into_owned();
     machine::print(&[
@@ -80,6 +105,8 @@ async fn main() -> Result<()> {
         ("etcd", &["--version"]),
         (&wasmtime, &["--version"]),
         ("openssl", &["version"]),
+        ("knotd", &["--version"]),
+        ("nsd", &["-v"]),
     ]);
     let round = Duration::from_secs(arguments.seconds);
     let rounds = arguments.rounds;
@@ -101,5 +128,7 @@ async fn main() -> Result<()> {
         What::Payload => payload::run(rounds, arguments.seconds),
         What::Trust => trust::run(&arguments.ringfort, rounds, round).await,
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
+        What::Dns { names } => dns::run(names, rounds, round),
+        What::DnsSigner(_) | What::DnsServer(_) | What::DnsEcho { .. } => Ok(()),
     }
 }

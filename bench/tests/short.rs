@@ -27,3 +27,28 @@ fn payload_encryption_is_measured_beside_openssl() {
         assert!(text.contains(line), "{line:?} is missing: {text}");
     }
 }
+
+#[test]
+fn dns_is_measured_beside_knot_nsd_and_an_echo() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--rounds", "1", "--seconds", "1", "dns", "--names", "200"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for line in [
+        "knotd: ",
+        "ratio to knot",
+        "ratio to nsd",
+        "ratio to echo",
+        "memory",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing: {text}");
+    }
+    // Whoever answers nothing, or something else, is no peer.
+    let positives = text.lines().filter(|line| line.contains("answers/s"));
+    for line in positives.take(3) {
+        assert!(line.contains("100 % with records"), "{text}");
+    }
+}
