@@ -124,6 +124,7 @@ fn genesis(senders: &[SigningKey], secret: &SecretKey) -> Result<Genesis> {
         reference_values: Vec::new(),
         evidence: EvidenceRules::default(),
         parameters: Parameters::default(),
+        origin: None,
     })
 }
 

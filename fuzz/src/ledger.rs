@@ -162,6 +162,7 @@ fn founding() -> Genesis {
         }],
         evidence: Default::default(),
         parameters: Parameters::default(),
+        origin: None,
     }
 }
 

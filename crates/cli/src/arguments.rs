@@ -129,6 +129,10 @@ pub enum Command {
     #[command(subcommand)]
     Found(commands::found::Found),
 
+    /// Found a circle anew on its last proven state, after too many validators are lost.
+    #[command(subcommand)]
+    Recover(commands::recover::Recover),
+
     /// Run a validator with its API (daemon), or back its state up and restore it.
     Node(commands::node::Node),
     /// Run a provider of compute (daemon).

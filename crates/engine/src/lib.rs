@@ -11,6 +11,7 @@
 //! - `simulation` (feature of that name): the same validator, many at a time,
 //!   on a deterministic runtime and a network that fails on purpose.
 //! - [`resharing`]: how shares are made jointly and handed on.
+//! - [`opening`]: how a block is certified before its circle runs.
 //! - [`keys`]: key material as bytes. [`certificate`]: what exactly is signed.
 //!
 //! Validators change at the end of an epoch. The chain's state says who is in
@@ -32,6 +33,7 @@ mod keeper;
 pub mod keys;
 mod lineage;
 mod office;
+pub mod opening;
 pub mod resharing;
 #[cfg(feature = "simulation")]
 pub mod simulation;

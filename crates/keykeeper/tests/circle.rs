@@ -91,6 +91,7 @@ impl Memory {
             reference_values: vec![code()],
             evidence: Default::default(),
             parameters: Parameters::default(),
+            origin: None,
         };
         let mut entries = BTreeMap::new();
         ledger::write(&mut entries, ledger::genesis(&genesis).unwrap());

@@ -252,6 +252,7 @@ impl<'a> Execution<'a> {
             Action::Propose(action) => members::propose(self, sender, action),
             Action::Vote(action) => members::vote(self, sender, action),
             Action::Deal(action) => members::deal(self, sender, action),
+            Action::AttestValidator(action) => members::attest(self, sender, action),
             Action::PublishAuthority(action) => {
                 certificates::publish_authority(self, sender, action)
             }

@@ -22,6 +22,8 @@
 //! - `members`: who belongs to the circle, proposals and votes, epochs and
 //!   their committees, and what the validators receive.
 //!
+//! [`recover`] makes of a state what a circle begins with that takes it over.
+//!
 //! [`audit`] judges a state independently: it recomputes every sum and every
 //! index from the records.
 //!
@@ -49,6 +51,7 @@ mod names;
 mod notary;
 mod overlay;
 mod recent;
+mod recovery;
 mod state;
 mod zones;
 
@@ -59,4 +62,5 @@ pub use founding::genesis;
 pub use members::{Ceremony, Concluded, NoCeremony, ReshareTask};
 pub use names::UNICODE_VERSION;
 pub use recent::RECENT_HEADERS_KEPT;
+pub use recovery::{RecoveryError, decided, recover};
 pub use state::{Changes, StateRead, write};

@@ -85,6 +85,7 @@ impl Circle {
             reference_values: Vec::new(),
             evidence: Default::default(),
             parameters: Parameters::default(),
+            origin: None,
         };
         let shares = dealing.shares.iter().map(|share| share.to_vec());
         Self {

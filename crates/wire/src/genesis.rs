@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Amount, CircleId, Digest, DomainName, EvidenceKind, EvidenceRules, Measurement,
-    PublicKey, limits::MAX_KEYKEEPERS,
+    Origin, PublicKey, limits::MAX_KEYKEEPERS,
 };
 
 /// The circle's one constant public key: a BLS12-381 G2 point, compressed.
@@ -204,6 +204,10 @@ pub struct Genesis {
     pub evidence: EvidenceRules,
     /// The rules in numbers.
     pub parameters: Parameters,
+    /// The circle whose state this one takes over; none of a circle that begins
+    /// with an empty one.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// Top-level names that resolvers answer by themselves or never ask for:

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod match_report;
 mod receipt;
 pub mod record;
+mod recovery;
 mod relative_name;
 pub mod state_key;
 mod transaction;
@@ -39,6 +40,7 @@ pub use key::{
     BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,
 };
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
+pub use recovery::{Origin, RefoundingVote};
 pub use relative_name::RelativeName;
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};
 pub use webauthn::{AnySignature, Assertion};

@@ -24,7 +24,7 @@ use crate::{
     ContractId, Digest, DomainName, EnclaveKeys, EndReason, Evidence, EvidenceKind, EvidenceRules,
     Genesis, HandshakeStep, Height, Measurement, MemberTerms, NameServerTerms, OfferId, OfferTerms,
     Operation, Outcome, Parameters, PayloadReference, Policy, PublicKey, ReferenceValue, RequestId,
-    RequestTerms, Resources, SetZone, Signature, Subject, TcbStatus, Validation,
+    RequestTerms, Resources, SetZone, Signature, Subject, TcbStatus, Validation, ValidatorPolicy,
 };
 
 /// The version byte before every stored record.
@@ -103,6 +103,21 @@ pub struct Rules {
     pub version: u32,
     /// The version that will follow, and from which height on.
     pub upgrade: Option<(u32, Height)>,
+    /// What validators must show.
+    pub validator_policy: ValidatorPolicy,
+    /// When that was voted.
+    pub validator_policy_since: Height,
+}
+
+/// What a validator has shown of the code that it runs.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ValidatorEvidence {
+    /// The seat's key to which the evidence is bound.
+    pub seat: PublicKey,
+    /// What the circle made of it.
+    pub result: AttestationResult,
+    /// When it was accepted.
+    pub accepted_at: Height,
 }
 
 impl Rules {
@@ -127,6 +142,8 @@ impl Rules {
             policies: Vec::new(),
             version,
             upgrade: None,
+            validator_policy: ValidatorPolicy::default(),
+            validator_policy_since: Height(0),
         }
     }
 

@@ -54,6 +54,11 @@ pub fn pool() -> Vec<u8> {
 /// Prefix of every member; what follows is the member's account.
 pub const MEMBERS: &[u8] = b"c/member/";
 
+/// [`crate::record::ValidatorEvidence`].
+pub fn validator_evidence(member: AccountId) -> Vec<u8> {
+    join("c/attested/", &[&member.0])
+}
+
 /// [`crate::record::Member`].
 pub fn member(account: AccountId) -> Vec<u8> {
     join("c/member/", &[&account.0])

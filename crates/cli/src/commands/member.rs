@@ -10,9 +10,9 @@ use client::{
 };
 use serde::Serialize;
 use wire::{
-    AccountId, Action, Change, EvidenceKind, Height, JoinRequest, Measurement, MemberRole,
-    MemberUpdate, Parameters, Policy, ProposalId, Propose, ReferenceValue, Subject, Vote,
-    limits::MAX_MEMBERS, record, state_key,
+    AccountId, Action, AttestValidator, Change, EvidenceKind, Height, JoinRequest, Measurement,
+    MemberRole, MemberUpdate, Parameters, Policy, ProposalId, Propose, ReferenceValue, Subject,
+    ValidatorPolicy, Vote, limits::MAX_MEMBERS, record, state_key,
 };
 use zeroize::Zeroizing;
 
@@ -58,6 +58,14 @@ enum Command {
         proposal: ProposalId,
         /// For it, or against it.
         vote: Choice,
+    },
+    /// Show which code your validator runs, by evidence for it.
+    Attest {
+        /// The evidence: JSON, as `ringfort` shows evidence.
+        evidence: PathBuf,
+        /// The height of the recent block to which it is bound.
+        #[arg(long)]
+        block: u64,
     },
     /// Approve: of a proposal by its id, or of a join request by its file.
     Approve {
@@ -146,6 +154,15 @@ enum Proposed {
         #[arg(value_parser = evidence_kind)]
         kind: EvidenceKind,
     },
+    /// Validators must show that they run one of these, or nothing at all.
+    ValidatorPolicy {
+        /// Admitted code, as MEASUREMENT:KIND; none to ask for nothing.
+        #[arg(long = "code", value_parser = reference_value)]
+        codes: Vec<ReferenceValue>,
+        /// Blocks for which evidence counts.
+        #[arg(long, default_value_t = 0)]
+        renew_within: u64,
+    },
     /// An account may record certificates.
     AddAuthority {
         /// The account.
@@ -187,6 +204,15 @@ fn evidence_kind(text: &str) -> Result<EvidenceKind, String> {
     .ok_or_else(|| "give development, tpm, sgx-dcap, tdx-dcap or sev-snp".to_owned())
 }
 
+fn reference_value(text: &str) -> Result<ReferenceValue, String> {
+    let (measurement, kind) = text.split_once(':').ok_or("give MEASUREMENT:KIND")?;
+    let measurement = measurement
+        .parse()
+        .map_err(|error| format!("{measurement}: {error}"))?;
+    let kind = evidence_kind(kind)?;
+    Ok(ReferenceValue { measurement, kind })
+}
+
 fn subject(text: &str) -> Result<Subject, String> {
     serde_json::from_value(serde_json::Value::String(text.replace('-', "_"))).map_err(|_| {
         "give add_member, remove_member, update_member, replace_seat, parameters, code, \
@@ -219,6 +245,16 @@ pub fn execute(session: &Session, member: &Member) -> anyhow::Result<Status> {
         Command::Propose(proposed) => {
             let change = change(session, proposed)?;
             propose(session, member.as_node, change)
+        }
+        Command::Attest { evidence, block } => {
+            let text = std::fs::read_to_string(evidence)
+                .with_context(|| format!("read {}", evidence.display()))?;
+            let evidence = serde_json::from_str(&text)
+                .with_context(|| format!("{} holds no evidence", evidence.display()))?;
+            let block = Height(*block);
+            let action = Action::AttestValidator(AttestValidator { block, evidence });
+            let account = account(session, member.as_node)?;
+            SentReport::send_from(session, &account, action, "attested", |_| None)
         }
         Command::Vote { proposal, vote } => {
             let approve = matches!(vote, Choice::Yes);
@@ -329,6 +365,13 @@ fn change(session: &Session, proposed: &Proposed) -> anyhow::Result<Change> {
         Proposed::ExpelCode { measurement, kind } => Change::ExpelCode(ReferenceValue {
             measurement: *measurement,
             kind: *kind,
+        }),
+        Proposed::ValidatorPolicy {
+            codes,
+            renew_within,
+        } => Change::SetValidatorPolicy(ValidatorPolicy {
+            codes: codes.clone(),
+            renew_within: *renew_within,
         }),
         Proposed::AddAuthority { account } => Change::AddAuthority(*account),
         Proposed::RemoveAuthority { account } => Change::RemoveAuthority(*account),

@@ -22,6 +22,7 @@ pub mod offer;
 pub mod operate;
 pub mod proof;
 pub mod ps;
+pub mod recover;
 pub mod result;
 pub mod rm;
 pub mod run;
@@ -71,6 +72,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Member(member) => member::execute(session, &member),
         Command::Join(join) => join::execute(session, &join),
         Command::Found(found) => found::execute(session, &found),
+        Command::Recover(recover) => recover::execute(session, &recover),
         Command::Node(node) => node::execute(session, &node),
         Command::Provider(provider) => daemon::provider(&provider),
         Command::Names(names) => daemon::names(&names),

@@ -298,6 +298,7 @@ fn genesis(
             .collect(),
         evidence: Default::default(),
         parameters: Parameters::default(),
+        origin: None,
     };
     genesis.check().context("the genesis that was just made")?;
     Ok(genesis)

@@ -156,6 +156,7 @@ pub fn circle_with(accounts: Vec<(AccountId, Amount)>) -> Arc<Circle> {
         reference_values: Vec::new(),
         evidence: Default::default(),
         parameters: Parameters::default(),
+        origin: None,
     };
     Arc::new(Circle {
         secret,

@@ -23,7 +23,7 @@ const ANY_KIND: &[EvidenceKind] = &[
 ///         everything that it admits.
 /// Errors: [`Reject::EvidenceMalformed`], [`Reject::EvidenceNotAdmitted`],
 ///         [`Reject::HolderNotAdmitted`], [`Reject::ReportDataMismatch`].
-pub(super) fn appraise(
+pub(crate) fn appraise(
     execution: &Execution<'_>,
     evidence: &Evidence,
     report_data: Digest,

@@ -16,6 +16,7 @@ mod request;
 mod round;
 
 pub(crate) use answer::{answer, is_duty};
+pub(crate) use evidence::appraise;
 pub(crate) use label::{grant, rotate};
 pub(crate) use post::post;
 pub(crate) use register::register;

@@ -5,7 +5,7 @@
 
 use wire::{
     AccountId, Change, Event, JoinRequest, MemberRole, MemberTerms, MemberUpdate, Parameters,
-    Policy, PublicKey, ReferenceValue, Reject, SeatReplacement, Subject,
+    Policy, PublicKey, ReferenceValue, Reject, SeatReplacement, Subject, ValidatorPolicy,
     limits::{MAX_LIST, MAX_MEMBERS},
     record::{Member, Rules},
     state_key,
@@ -50,6 +50,7 @@ pub(super) fn check(execution: &Execution<'_>, change: &Change) -> Result<(), Re
             changes(rules.evidence != **evidence)?;
             fits(evidence.policy.is_well_formed())
         }
+        Change::SetValidatorPolicy(policy) => check_validator_policy(rules, policy),
         Change::SetKeykeepers { keepers, window } => keys::check(execution, keepers, *window),
         Change::SetPolicy { subject, policy } => check_policy(rules, *subject, *policy),
         Change::Upgrade { version, height } => {
@@ -211,6 +212,20 @@ fn check_code(rules: &Rules, value: &ReferenceValue) -> Result<(), Reject> {
     Ok(())
 }
 
+/// Validators can only show code that the circle admits, and must have two
+/// epochs to show it again, or all would lapse between two blocks.
+fn check_validator_policy(rules: &Rules, policy: &ValidatorPolicy) -> Result<(), Reject> {
+    changes(rules.validator_policy != *policy)?;
+    let twice = |(at, code): (usize, &ReferenceValue)| policy.codes[..at].contains(code);
+    fits(policy.codes.len() <= MAX_LIST && !policy.codes.iter().enumerate().any(twice))?;
+    let admitted = |code: &ReferenceValue| rules.reference_values.contains(code);
+    if !policy.codes.iter().all(admitted) {
+        return Err(Reject::EvidenceNotAdmitted);
+    }
+    let least = rules.parameters.epoch_length.saturating_mul(2);
+    fits(policy.codes.is_empty() || policy.renew_within >= least)
+}
+
 fn check_policy(rules: &Rules, subject: Subject, policy: Policy) -> Result<(), Reject> {
     match policy {
         // The block's context will bring randomness here once the engine's
@@ -279,6 +294,10 @@ fn enact_rules(execution: &mut Execution<'_>, change: &Change) {
         Change::AddZoneSigner(account) => rules.zone_signers.push(*account),
         Change::RemoveZoneSigner(account) => rules.zone_signers.retain(|listed| listed != account),
         Change::SetEvidence(evidence) => rules.evidence = (**evidence).clone(),
+        Change::SetValidatorPolicy(policy) => {
+            rules.validator_policy = policy.clone();
+            rules.validator_policy_since = execution.height;
+        }
         Change::SetPolicy { subject, policy } => {
             rules.policies.retain(|(listed, _)| listed != subject);
             rules.policies.push((*subject, *policy));

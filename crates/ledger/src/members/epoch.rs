@@ -14,6 +14,7 @@ use wire::{
 };
 
 use super::{
+    attest,
     ceremony::{Ceremony, ReshareTask},
     roster,
 };
@@ -76,11 +77,13 @@ pub(crate) fn turn(execution: &mut Execution<'_>, ceremony: &dyn Ceremony) {
     }
 }
 
-/// Who is to validate: members of that role that do not rest, ascending by key.
+/// Who is to validate: members of that role that have shown what the rules ask
+/// for and do not rest, ascending by key.
 fn wanted(execution: &Execution<'_>, epoch: &Epoch) -> Vec<Seat> {
     let mut seats: Vec<Seat> = roster::all(execution)
         .into_iter()
         .filter(|(_, member)| member.terms.role == MemberRole::Validator)
+        .filter(|(account, member)| attest::counts(execution, *account, member))
         .filter_map(|(account, member)| {
             let seat = member.terms.seat?;
             Some(Seat {
@@ -99,9 +102,18 @@ fn keys(seats: &[Seat]) -> Vec<PublicKey> {
     seats.iter().map(|seat| seat.key).collect()
 }
 
+/// Begins a resharing to other validators than those in office.
+///
+/// Where evidence is asked for and fewer than half have any that counts, it has
+/// failed for a common cause (a vendor's service, code that was voted out too
+/// early): the circle's key is not handed to the few that are left.
 fn begin_resharing(execution: &mut Execution<'_>, epoch: &mut Epoch) {
     let target = wanted(execution, epoch);
     if target.is_empty() || keys(&target) == keys(&epoch.committee) {
+        return;
+    }
+    let asks_evidence = !execution.rules.validator_policy.codes.is_empty();
+    if asks_evidence && 2 * target.len() < epoch.committee.len() {
         return;
     }
     let round = epoch.next_round;

@@ -5,10 +5,12 @@
 //! - `roster`: members' records and what their terms must satisfy;
 //! - `epoch`: the committee in office, and the resharing that prepares the
 //!   next one; `deal`: validators' dealings in it;
+//! - `attest`: what validators show of the code that they run;
 //! - `pool`: what validators receive.
 //!
 //! Source: docs/spec/members.md.
 
+mod attest;
 mod ballot;
 mod ceremony;
 mod change;
@@ -18,6 +20,7 @@ mod policy;
 mod pool;
 mod roster;
 
+pub(crate) use attest::attest;
 pub(crate) use ballot::{close_proposals, propose, vote};
 pub use ceremony::{Ceremony, Concluded, NoCeremony, ReshareTask};
 pub(crate) use deal::{deal, is_duty};

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "89c0d9aa69255358610c5ae56ed47f07bd9749f85e87bdd29fe1562e7ca8c24f"
+        "158fc4da253bb401aeed75e1bf0b9901ac86f3d5be6c56770652854c6fdd84b6"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "bc8282568e411e10538338cc2a966f6f65166caa58a5a80637e44a22b012523d"
+        "cd41f95da1ee5577e8f459d524c85ddaea3237bfee4ccee45abc796b5470d127"
     );
 }

@@ -778,6 +778,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "402c962d5fccd3dcda4377450562e0235b4e4d29d324d36d169a60f23b4bcf2b"
+        "9bff2232b4954329c2b8e17900df9e3081620f65cff1757b214ce28faf4a06c0"
     );
 }

@@ -3,6 +3,7 @@
 //! share their world.
 
 mod accounts;
+mod attested;
 mod certificates;
 mod contracts;
 mod enclaves;
@@ -21,6 +22,7 @@ mod name_servers;
 mod names;
 mod notary;
 mod properties;
+mod recovery;
 mod rejects;
 mod updates;
 mod world;

@@ -71,6 +71,7 @@ pub fn genesis(change: impl FnOnce(&mut Genesis)) -> Genesis {
         }],
         evidence: Default::default(),
         parameters: Parameters::default(),
+        origin: None,
     };
     change(&mut genesis);
     genesis

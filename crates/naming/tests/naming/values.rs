@@ -41,6 +41,7 @@ pub fn genesis(apexes: &[&str]) -> Genesis {
         reference_values: Vec::new(),
         evidence: Default::default(),
         parameters: Default::default(),
+        origin: None,
     }
 }
 

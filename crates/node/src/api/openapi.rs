@@ -49,7 +49,9 @@ use super::{
         records::enclave,
         records::certificate,
         market::dry_run,
-    )
+    ),
+    // A query's type, which the paths do not bring along.
+    components(schemas(transactions::Wait))
 )]
 struct Description;
 

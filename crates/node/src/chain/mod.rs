@@ -68,6 +68,12 @@ pub enum ChainError {
     /// The store failed or belongs to something else.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The circle takes another's state over, and the store has none.
+    #[error(
+        "this circle goes on from the state of another: restore its first checkpoint \
+         (`ringfort node restore`) before the node starts"
+    )]
+    NotRestored,
     /// The store was founded by other rules for the same genesis.
     #[error(
         "the stored genesis block is {stored}; this build founds {founded} on the same genesis"
@@ -335,6 +341,9 @@ pub fn found(genesis: &Genesis, store: &Store) -> Result<(), ChainError> {
     // What the circle has certified since needs no comparison with its founding.
     if stored.is_some() && store.anchor()?.is_some() {
         return Ok(());
+    }
+    if genesis.origin.is_some() {
+        return Err(ChainError::NotRestored);
     }
     let Founding {
         header,

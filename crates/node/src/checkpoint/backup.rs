@@ -161,6 +161,15 @@ async fn fetch(url: &str, part: &Path) -> Result<(), BackupError> {
 ///
 /// Errors: [`BackupError::File`], [`BackupError::Foreign`], [`BackupError::Content`].
 pub fn verify(path: &Path, trust: &Trust) -> Result<CheckedManifest, BackupError> {
+    check(path, trust, |_, _| ())
+}
+
+/// Checks the whole back-up, and shows every entry once it is proven.
+fn check(
+    path: &Path,
+    trust: &Trust,
+    mut see: impl FnMut(&[u8], &[u8]),
+) -> Result<CheckedManifest, BackupError> {
     let file = CheckpointFile::open(path)?;
     let manifest = trust.check(path, file.manifest().clone())?;
     let content = |source| BackupError::Content {
@@ -170,11 +179,30 @@ pub fn verify(path: &Path, trust: &Trust) -> Result<CheckedManifest, BackupError
     let mut verification = Verification::begin(&manifest).map_err(content)?;
     let mut index = 0;
     while let Some(chunk) = file.chunk(index)? {
-        verification.add(&chunk).map_err(content)?;
+        for (key, value) in verification.add(&chunk).map_err(content)? {
+            see(&key, &value);
+        }
         index += 1;
     }
     verification.finish().map_err(content)?;
     Ok(manifest)
+}
+
+/// Checks the whole back-up at `path` and gives the value under `key`.
+///
+/// Errors: as [`verify`].
+pub fn read(
+    path: &Path,
+    trust: &Trust,
+    key: &[u8],
+) -> Result<(CheckedManifest, Option<Vec<u8>>), BackupError> {
+    let mut value = None;
+    let manifest = check(path, trust, |found, content| {
+        if found == key {
+            value = Some(content.to_vec());
+        }
+    })?;
+    Ok((manifest, value))
 }
 
 /// Makes the ledger's file in `data_dir` from the back-up at `path`. A ledger

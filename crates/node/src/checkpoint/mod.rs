@@ -11,7 +11,8 @@
 //! - [`shelf`]: the files that a node keeps and offers;
 //! - [`restore`]: a store made of chunks, which a crash does not lose;
 //! - [`sync`]: chunks fetched from nodes of the circle;
-//! - [`backup`]: files that leave a node and come back.
+//! - [`backup`]: files that leave a node and come back;
+//! - [`recovery`]: a new circle's first block on a former one's state.
 //!
 //! The exact bytes and rules are in docs/spec/checkpoints.md.
 
@@ -19,6 +20,7 @@ mod assembly;
 pub mod backup;
 pub mod file;
 pub mod format;
+pub mod recovery;
 pub mod restore;
 pub mod shelf;
 pub mod sync;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Evidence;
 use crate::{
-    AccountId, CircleId, EvidenceRules, Height, Parameters, ProposalId, PublicKey, ReferenceValue,
-    Signature, SigningKey,
+    AccountId, CircleId, Digest, EvidenceRules, Height, Parameters, ProposalId, PublicKey,
+    ReferenceValue, Signature, SigningKey,
 };
 
 /// What a member does for the circle.
@@ -283,6 +283,8 @@ pub enum Change {
     RemoveZoneSigner(AccountId) = 12,
     /// What evidence must show besides becomes this.
     SetEvidence(Box<EvidenceRules>) = 13,
+    /// What validators must show of the code that they run becomes this.
+    SetValidatorPolicy(ValidatorPolicy) = 14,
     /// Shares of the circle's master secret are dealt to these keykeepers: a
     /// first key is made, or the secret is handed on.
     SetKeykeepers {
@@ -302,7 +304,10 @@ impl Change {
             Self::UpdateMember { .. } => Subject::UpdateMember,
             Self::ReplaceSeat(_) => Subject::ReplaceSeat,
             Self::SetParameters(_) => Subject::Parameters,
-            Self::AdmitCode(_) | Self::ExpelCode(_) | Self::SetEvidence(_) => Subject::Code,
+            Self::AdmitCode(_)
+            | Self::ExpelCode(_)
+            | Self::SetEvidence(_)
+            | Self::SetValidatorPolicy(_) => Subject::Code,
             Self::AddAuthority(_)
             | Self::RemoveAuthority(_)
             | Self::AddZoneSigner(_)
@@ -328,6 +333,37 @@ pub struct Vote {
     pub proposal: ProposalId,
     /// For it or against it.
     pub approve: bool,
+}
+
+/// What a validator must show to be in office.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ValidatorPolicy {
+    /// Code of which it must show that it runs one; all admitted by the circle,
+    /// each once. None: nothing has to be shown.
+    pub codes: Vec<ReferenceValue>,
+    /// Blocks for which evidence counts.
+    pub renew_within: u64,
+}
+
+/// A validator's evidence of the code that it runs; from its seat's key or its
+/// member's. It replaces the evidence before.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct AttestValidator {
+    /// The height of the recent block to which the evidence is bound.
+    pub block: Height,
+    /// Over [`AttestValidator::report_data`].
+    pub evidence: Evidence,
+}
+
+impl AttestValidator {
+    /// What the evidence is bound to: the circle, the key of the seat, and a
+    /// recent block, so that evidence cannot be kept for later.
+    pub fn report_data(circle: CircleId, seat: &PublicKey, block: Digest) -> Digest {
+        let parts: [&[u8]; 3] = [&circle.0, seat.bytes(), &block.0];
+        Digest::tagged("ringfort/validator-report-data/1", &parts)
+    }
 }
 
 /// A validator's part in the resharing that is under way: what it dealt, as

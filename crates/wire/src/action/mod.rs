@@ -38,8 +38,8 @@ pub use market::{
     ServiceEndpoint, WithdrawOffer,
 };
 pub use members::{
-    Change, Deal, Fact, JoinRequest, MemberRole, MemberTerms, MemberUpdate, Policy, Propose,
-    SeatReplacement, Subject, ValidatorSeat, Vote,
+    AttestValidator, Change, Deal, Fact, JoinRequest, MemberRole, MemberTerms, MemberUpdate,
+    Policy, Propose, SeatReplacement, Subject, ValidatorPolicy, ValidatorSeat, Vote,
 };
 pub use name_key::{NameRecover, NameRotate, NameVeto};
 pub use name_sale::{NameAcceptBid, NameBid, NameBuy, NameSell, NameWithdrawBid, Sale};
@@ -149,6 +149,8 @@ pub enum Action {
     Vote(Vote) = 0x41,
     /// Members: a validator's dealing in the resharing that is under way.
     Deal(Deal) = 0x42,
+    /// Members: a validator shows which code it runs.
+    AttestValidator(AttestValidator) = 0x43,
 
     /// Name servers: say where one answers and under which key.
     RegisterNameServer(RegisterNameServer) = 0x48,
@@ -236,6 +238,7 @@ impl Action {
             Self::Propose(_) => "propose",
             Self::Vote(_) => "vote",
             Self::Deal(_) => "deal",
+            Self::AttestValidator(_) => "attest_validator",
             Self::PublishAuthority(_) => "publish_authority",
             Self::PublishIntermediate(_) => "publish_intermediate",
             Self::AcmeAccountOpen(_) => "acme_account_open",

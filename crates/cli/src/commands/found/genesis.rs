@@ -77,13 +77,14 @@ pub fn make(
         reference_values: Vec::new(),
         evidence: EvidenceRules::default(),
         parameters: Parameters::default(),
+        origin: None,
     };
     genesis.check()?;
     founder.write("genesis.json", &genesis, false)?;
     configured(&founder, &roster, &genesis)
 }
 
-fn validators_of(roster: &Roster) -> Vec<Validator> {
+pub(in crate::commands) fn validators_of(roster: &Roster) -> Vec<Validator> {
     let founder = |(key, card): (&PublicKey, &super::files::Card)| Validator {
         key: *key,
         name: card.name.clone(),
@@ -114,7 +115,11 @@ pub fn check(directory: &Path, file: &Path) -> anyhow::Result<Made> {
     configured(&founder, &roster, &genesis)
 }
 
-fn configured(founder: &Founder, roster: &Roster, genesis: &Genesis) -> anyhow::Result<Made> {
+pub(in crate::commands) fn configured(
+    founder: &Founder,
+    roster: &Roster,
+    genesis: &Genesis,
+) -> anyhow::Result<Made> {
     let me = founder.identity()?.public();
     let own = &roster.0.get(&me).context("you are no founder")?.address;
     let port = own.rsplit_once(':').map_or("26700", |(_, port)| port);

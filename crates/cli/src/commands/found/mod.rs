@@ -15,9 +15,9 @@
 //! Every step needs the files of *all* founders: a founder who stays away is
 //! left out by beginning again without it.
 
-mod ceremony;
-mod files;
-mod genesis;
+pub(super) mod ceremony;
+pub(super) mod files;
+pub(super) mod genesis;
 
 use std::path::{Path, PathBuf};
 
@@ -114,29 +114,36 @@ pub fn execute(session: &Session, found: &Found) -> anyhow::Result<Status> {
         } => genesis::make(directory, name, apex, accounts, Amount(*each))?,
         Found::Check { directory, genesis } => genesis::check(directory, genesis)?,
     };
-    session.print(&made, |made| {
-        let next = &made.next;
-        format!(
-            "{}\n{}: {}\n{next}\n",
-            made.file.display(),
-            made.what,
-            made.value
-        )
-    })?;
+    made.print(session)?;
     Ok(Status::Done)
+}
+
+impl Made {
+    /// Prints what was made.
+    pub(super) fn print(&self, session: &Session) -> anyhow::Result<()> {
+        session.print(self, |made| {
+            let next = &made.next;
+            format!(
+                "{}\n{}: {}\n{next}\n",
+                made.file.display(),
+                made.what,
+                made.value
+            )
+        })
+    }
 }
 
 /// What a step made, as it is printed.
 #[derive(serde::Serialize)]
 pub(super) struct Made {
     /// The file to hand on.
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// What founders compare at this point.
-    what: &'static str,
+    pub(super) what: &'static str,
     /// Its value.
-    value: String,
+    pub(super) value: String,
     /// What to do next.
-    next: &'static str,
+    pub(super) next: &'static str,
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
