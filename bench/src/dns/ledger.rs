@@ -175,6 +175,7 @@ fn genesis() -> Genesis {
         reference_values: Vec::new(),
         evidence: Default::default(),
         parameters: Default::default(),
+        origin: None,
     }
 }
 

@@ -6,6 +6,7 @@
 mod keys;
 mod names;
 mod notary;
+mod validator;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use names::{
     RecoveryVote, ReleaseReason, Released,
 };
 pub use notary::Notarisation;
+pub use validator::{Seat, ValidatorEvidence};
 
 use crate::{
     AccountId, Amount, CertificateSerial, CertifiedName, Change, CircleId, CircleKind, Condition,
@@ -109,17 +111,6 @@ pub struct Rules {
     pub validator_policy_since: Height,
 }
 
-/// What a validator has shown of the code that it runs.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-pub struct ValidatorEvidence {
-    /// The seat's key to which the evidence is bound.
-    pub seat: PublicKey,
-    /// What the circle made of it.
-    pub result: AttestationResult,
-    /// When it was accepted.
-    pub accepted_at: Height,
-}
-
 impl Rules {
     /// The rules that a genesis founds a circle with; `version` is that of the
     /// ledger's rules themselves.
@@ -203,17 +194,6 @@ pub struct Proposal {
     pub votes: Vec<(AccountId, bool)>,
     /// What became of it.
     pub status: ProposalStatus,
-}
-
-/// One validator of a committee.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-pub struct Seat {
-    /// Its identity among validators; Ed25519.
-    pub key: PublicKey,
-    /// The member's account, which is paid.
-    pub account: AccountId,
-    /// Where others dial it; empty if their configurations say.
-    pub address: String,
 }
 
 /// A resharing of the circle's key that is under way.
