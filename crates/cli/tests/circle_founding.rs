@@ -4,12 +4,11 @@
 mod harness;
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use harness::{Ended, wait_for};
+use harness::{Ended, free_port, wait_for};
 use serde_json::Value;
 
 const FOUNDERS: usize = 4;
@@ -80,11 +79,6 @@ fn alike(values: &[String]) -> String {
         "{values:?}"
     );
     values[0].clone()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn refused(ended: &Ended, reason: &str) {

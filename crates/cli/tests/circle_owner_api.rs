@@ -84,14 +84,9 @@ fn text_of(output: &Output) -> String {
     text
 }
 
-/// The data that `dig` prints for a question, in order.
+/// What `dig` prints for a question, in order.
 fn dig(circle: &Circle, name: &str, rtype: &str) -> Vec<String> {
-    let port = (circle.base_port + 153).to_string();
-    let output = Command::new("dig")
-        .args(["@127.0.0.1", "-p", &port, name, rtype, "+short"])
-        .output()
-        .unwrap();
-    let mut lines: Vec<_> = text_of(&output).lines().map(str::to_owned).collect();
+    let mut lines = circle.dig(name, rtype);
     lines.sort();
     lines
 }

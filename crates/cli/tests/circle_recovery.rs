@@ -4,12 +4,11 @@
 mod harness;
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use harness::{Circle, Ended, wait_for};
+use harness::{Circle, Ended, free_port, wait_for};
 use serde_json::Value;
 
 /// Of four members, those that are left: more than half.
@@ -29,11 +28,6 @@ impl Drop for Nodes {
 
 fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn curl(url: &str) -> Option<Value> {

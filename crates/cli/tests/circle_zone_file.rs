@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use harness::{Circle, Ended, wait_for};
+use harness::{Circle, Ended, free_port, wait_for};
 
 #[test]
 fn a_zone_goes_out_to_stock_checkers_and_comes_back_changed() {
@@ -126,11 +126,6 @@ fn server(circle: &Circle, port: u16) -> (Running, String) {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });
     (Running(child), key)
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The HTTP API over real circles: engine, store and sockets, in one process.
 
+mod harness;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -8,8 +10,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use harness::{configure, free_ports};
 use node::{
-    LogConfig, Node, NodeConfig, NodeError, ValidatorAddress,
+    Node, NodeConfig, NodeError,
     sample::{self, BALANCE, Circle},
 };
 use proof::{Proof, Proven};
@@ -22,51 +25,6 @@ use wire::{
 
 /// How long anything may take on a loaded machine before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Writes what a validator needs and gives its configuration.
-fn configure(circle: &Circle, validator: usize, ports: &[u16], folder: &Path) -> NodeConfig {
-    let secret = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::write(&path, hex::encode(bytes)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
-    };
-    let genesis = folder.join("genesis.json");
-    fs::write(&genesis, serde_json::to_string(&circle.genesis).unwrap()).unwrap();
-    NodeConfig {
-        genesis,
-        data_dir: folder.join("data"),
-        identity_file: secret("identity", &circle.seeds[validator]),
-        share_file: Some(secret("share", &circle.shares[validator])),
-        listen: ([127, 0, 0, 1], ports[validator]).into(),
-        api: ([127, 0, 0, 1], 0).into(),
-        validators: circle
-            .genesis
-            .validators
-            .iter()
-            .zip(ports)
-            .map(|(validator, port)| ValidatorAddress {
-                key: validator.key,
-                address: format!("127.0.0.1:{port}"),
-            })
-            .collect(),
-        log: LogConfig::default(),
-        checkpoints: Default::default(),
-        sync: Default::default(),
-        history: Default::default(),
-    }
-}
-
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect()
-}
 
 /// A circle of one validator, and a client of its API.
 struct Running {

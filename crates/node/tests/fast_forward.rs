@@ -1,16 +1,16 @@
 //! A node that is new reaches the head of a real circle over TCP through a
 //! proven state, although one of those that it asks lies, and takes office.
 
+mod harness;
+
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
-    os::unix::fs::PermissionsExt as _,
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use axum::{
@@ -20,23 +20,10 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
-use node::{
-    LogConfig, Node, NodeConfig, ValidatorAddress,
-    checkpoint::{Policy, SyncConfig},
-    sample::Circle,
-};
+use harness::{EPOCH, configure, enact, free_ports, get, join, until};
+use node::{Node, NodeConfig, checkpoint::Policy, sample::Circle};
 use reqwest::Client;
-use serde_json::Value;
-use wire::{
-    AccountId, Action, Amount, Change, Height, JoinRequest, MemberRole, MemberTerms, ProposalId,
-    Propose, SigningKey, Transaction, ValidatorSeat, Vote,
-};
-
-/// How long anything may take on a loaded machine before the test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Blocks of an epoch: some seconds.
-const EPOCH: u64 = 40;
+use wire::{AccountId, Amount};
 
 /// Blocks between two checkpoints.
 const EVERY: u64 = 10;
@@ -47,120 +34,16 @@ const NEW: usize = 4;
 /// Accounts that nobody uses: they make the state some dozens of chunks.
 const IDLE_ACCOUNTS: u64 = 400;
 
-fn seed(node: usize) -> [u8; 32] {
-    [node as u8 + 1; 32]
-}
-
-fn key(node: usize) -> SigningKey {
-    SigningKey::ed25519(seed(node))
-}
-
-fn configure(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> NodeConfig {
-    let folder = folder.join(node.to_string());
-    fs::create_dir_all(&folder).unwrap();
-    let secret = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::write(&path, hex::encode(bytes)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
+/// A node that makes checkpoints often.
+fn with_checkpoints(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> NodeConfig {
+    let checkpoints = Policy {
+        every_blocks: EVERY,
+        keep: 3,
+        chunk_bytes: 1024,
     };
-    let genesis = folder.join("genesis.json");
-    fs::write(&genesis, serde_json::to_string(&circle.genesis).unwrap()).unwrap();
-    let validators = circle.genesis.validators.iter().zip(ports);
     NodeConfig {
-        genesis,
-        data_dir: folder.join("data"),
-        identity_file: secret("identity", &seed(node)),
-        share_file: circle.shares.get(node).map(|share| secret("share", share)),
-        listen: ([127, 0, 0, 1], ports[node]).into(),
-        api: ([127, 0, 0, 1], 0).into(),
-        validators: validators
-            .map(|(validator, port)| ValidatorAddress {
-                key: validator.key,
-                address: format!("127.0.0.1:{port}"),
-            })
-            .collect(),
-        log: LogConfig::default(),
-        checkpoints: Policy {
-            every_blocks: EVERY,
-            keep: 3,
-            chunk_bytes: 1024,
-        },
-        sync: SyncConfig::default(),
-        history: Default::default(),
-    }
-}
-
-async fn get(http: &Client, api: SocketAddr, path: &str) -> (StatusCode, Value) {
-    let answer = http
-        .get(format!("http://{api}{path}"))
-        .send()
-        .await
-        .unwrap();
-    let status = answer.status();
-    let text = answer.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or_default())
-}
-
-/// Asks until the answer is as it should be.
-async fn until(
-    http: &Client,
-    api: SocketAddr,
-    path: &str,
-    what: &str,
-    done: impl Fn(&Value) -> bool,
-) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let (_, answer) = get(http, api, path).await;
-        if done(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "in vain until {what}: {answer}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Founder 0 proposes that the new node validates; 1 and 2 vote for it.
-async fn admit(http: &Client, api: SocketAddr, circle: &Circle, port: u16) {
-    let own = key(NEW);
-    let terms = MemberTerms {
-        name: "fifth".to_owned(),
-        role: MemberRole::Validator,
-        level: 0,
-        facts: Vec::new(),
-        seat: Some(ValidatorSeat {
-            key: own.public(),
-            address: format!("127.0.0.1:{port}"),
-        }),
-        evidence: None,
-    };
-    let request = JoinRequest::sign(circle.genesis.circle(), &own, Some(&own), terms);
-    let change = Change::AddMember(Box::new(request));
-    let mut action = Action::Propose(Propose { change });
-    for founder in 0..3 {
-        let own = key(founder);
-        let path = format!("/v1/accounts/{}", own.public().account());
-        let (_, record) = get(http, api, &path).await;
-        let signed = Transaction {
-            version: Transaction::VERSION,
-            circle: circle.genesis.circle(),
-            sender: own.public(),
-            sequence: record["record"]["sequence"].as_u64().unwrap(),
-            expires_at: Height(u64::MAX),
-            fee_limit: Amount(100_000),
-            actions: vec![action.clone()],
-        }
-        .sign(&own);
-        let url = format!("http://{api}/v1/transactions?wait=final&timeout_ms=50000");
-        let answer = http.post(url).body(signed.encode()).send().await.unwrap();
-        let text = answer.text().await.unwrap();
-        assert!(text.contains("\"applied\""), "{text}");
-        if founder == 0 {
-            let proposal = ProposalId::made_by(signed.id(), 0);
-            let approve = true;
-            action = Action::Vote(Vote { proposal, approve });
-        }
+        checkpoints,
+        ..configure(circle, node, ports, folder)
     }
 }
 
@@ -264,18 +147,11 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
     });
     circle.genesis.accounts.extend(idle);
     circle.genesis.accounts.sort_unstable();
-    let listeners: Vec<_> = (0..=NEW)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let ports: Vec<u16> = listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect();
-    drop(listeners);
+    let ports = free_ports(NEW + 1);
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Vec::new();
     for number in 0..4 {
-        let config = configure(&circle, number, &ports, folder.path());
+        let config = with_checkpoints(&circle, number, &ports, folder.path());
         nodes.push(Node::start(&config).await.unwrap());
     }
     let http = Client::new();
@@ -284,7 +160,7 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
         status["height"].as_u64() > Some(2)
     })
     .await;
-    admit(&http, api[0], &circle, ports[NEW]).await;
+    enact(&http, api[0], &circle, join(&circle, NEW, ports[NEW])).await;
     let enacted = get(&http, api[0], "/v1/status").await.1["height"].as_u64();
     for api in &api {
         until(
@@ -299,7 +175,7 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
 
     // Alone with one that gives two chunks only, it keeps these and follows the
     // blocks from the beginning, as far as others have them.
-    let mut config = configure(&circle, NEW, &ports, folder.path());
+    let mut config = with_checkpoints(&circle, NEW, &ports, folder.path());
     let (stops, refusals) = liar(api[0], Lie::Stops).await;
     config.sync.peers = vec![format!("http://{stops}")];
     let new = Node::start(&config).await.unwrap();

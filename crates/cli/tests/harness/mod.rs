@@ -390,6 +390,12 @@ impl Drop for Circle {
     }
 }
 
+/// A port of loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Pids of a process's children.
 pub fn children(process: u32) -> Vec<u32> {
     let parent = |pid: u32| -> Option<u32> {
