@@ -1,6 +1,9 @@
 //! The SIG(0) at the end of a message (RFC 2931).
 
-use domain::base::{Name, RecordSection, Rtype, iana::Class};
+use domain::{
+    base::{Name, RecordSection, Rtype, ToName as _, iana::Class},
+    dep::octseq::Parser,
+};
 use wire::{Digest, PublicKey, Signature};
 
 use crate::{MAX_SIGNATURE_SECONDS, Update, UpdateError};
@@ -85,9 +88,10 @@ impl Signed {
         if fixed[..2] != [0, 0] {
             return None;
         }
-        let length = name_length(rest)?;
-        let (signer, signature) = rest.split_at_checked(length)?;
-        let signer = Name::from_octets(signer.to_vec()).ok()?;
+        let mut parser = Parser::from_ref(rest);
+        let signer: Name<Vec<u8>> = Name::parse(&mut parser).ok()?.to_name();
+        let length = parser.pos();
+        let signature = &rest[length..];
         // RFC 2931 §3.1: the data without the signature, then the message as it
         // was before the record was put behind it.
         let mut covered = data[..FIXED + length].to_vec();
@@ -104,18 +108,6 @@ impl Signed {
             signature: Signature(signature.try_into().ok()?),
             covered,
         })
-    }
-}
-
-/// Octets of an uncompressed name at the beginning.
-fn name_length(data: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        match usize::from(*data.get(at)?) {
-            0 => return Some(at + 1),
-            label @ 1..=63 => at += 1 + label,
-            _ => return None,
-        }
     }
 }
 

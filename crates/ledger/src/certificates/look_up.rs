@@ -4,8 +4,9 @@
 //! can be delegated (`_acme-challenge` as a CNAME) as anywhere else. What
 //! follows from replicas is left out: no check of a certificate rests on it.
 
-use wire::{DomainName, RecordSet, RelativeName, record::Name, record::NameStatus, state_key};
+use wire::{DomainName, RecordSet, RelativeName, record::Name};
 
+use super::registered_above;
 use crate::execution::Execution;
 
 const CNAME: u16 = 5;
@@ -18,10 +19,10 @@ const MAX_ALIASES: usize = 8;
 pub(super) fn look_up(execution: &Execution<'_>, name: &DomainName, rtype: u16) -> Vec<Vec<u8>> {
     let mut name = name.clone();
     for _ in 0..=MAX_ALIASES {
-        let Some((record, owner)) = registered(execution, &name) else {
+        let Some(record) = registered_above(execution, &name) else {
             return Vec::new();
         };
-        match at(&record, owner.as_deref(), rtype) {
+        match at(&record, name.prefix_under(&record.name), rtype) {
             Some(set) if set.rtype == rtype => return set.data.clone(),
             Some(alias) => match alias.data.first().and_then(|data| target(data)) {
                 Some(target) => name = target,
@@ -31,21 +32,6 @@ pub(super) fn look_up(execution: &Execution<'_>, name: &DomainName, rtype: u16) 
         }
     }
     Vec::new()
-}
-
-/// The active name at or above `name`, one label beneath an apex, and what of
-/// `name` lies beneath it.
-fn registered(execution: &Execution<'_>, name: &DomainName) -> Option<(Name, Option<String>)> {
-    let (apex, prefix) = execution
-        .rules
-        .apexes
-        .iter()
-        .find_map(|apex| Some((apex, name.prefix_under(apex)?)))?;
-    let label = prefix.rsplit('.').next()?;
-    let domain: DomainName = format!("{label}.{apex}").parse().ok()?;
-    let record: Name = execution.state.get(&state_key::name(&domain))?;
-    let owner = name.prefix_under(&domain).map(str::to_owned);
-    (record.status == NameStatus::Active).then_some((record, owner))
 }
 
 /// The set of `rtype` at `owner`, or the alias there; a wildcard's if nothing
