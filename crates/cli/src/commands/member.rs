@@ -216,7 +216,7 @@ fn reference_value(text: &str) -> Result<ReferenceValue, String> {
 fn subject(text: &str) -> Result<Subject, String> {
     serde_json::from_value(serde_json::Value::String(text.replace('-', "_"))).map_err(|_| {
         "give add_member, remove_member, update_member, replace_seat, parameters, code, \
-         authorities, policy or upgrade"
+         authorities, policy, upgrade or names"
             .to_owned()
     })
 }
@@ -553,6 +553,7 @@ mod tests {
         );
         assert!(policy("random").is_err() && policy("threshold:x").is_err());
         assert_eq!(subject("add-member"), Ok(Subject::AddMember));
+        assert_eq!(subject("names"), Ok(Subject::Names));
         assert!(subject("everything").is_err());
         assert_eq!(evidence_kind("tdx-dcap"), Ok(EvidenceKind::TdxDcap));
     }

@@ -25,5 +25,6 @@ pub(crate) use ballot::{close_proposals, propose, vote};
 pub use ceremony::{Ceremony, Concluded, NoCeremony, ReshareTask};
 pub(crate) use deal::{deal, is_duty};
 pub(crate) use epoch::{found, turn};
+pub(crate) use policy::Electorate;
 pub(crate) use pool::pay_pool;
 pub(crate) use roster::{founder, terms_are_sound};

@@ -4,7 +4,38 @@
 //! left decides nothing any more. (Seed 002: a majority of the members, one
 //! member drawn at random, or any member of a security level.)
 
-use wire::{AccountId, Policy, record::Member};
+use wire::{AccountId, Policy, Subject, record::Member};
+
+use super::roster;
+use crate::execution::Execution;
+
+/// The members at this height, and how they decide one kind of change that has
+/// votes of its own instead of a proposal.
+pub(crate) struct Electorate {
+    policy: Policy,
+    members: Vec<(AccountId, Member)>,
+}
+
+impl Electorate {
+    pub(crate) fn of(execution: &Execution<'_>, subject: Subject) -> Self {
+        Self {
+            policy: execution.rules.policy(subject),
+            members: roster::all(execution),
+        }
+    }
+
+    /// The member of that account, if it is one: whether it votes.
+    pub(crate) fn votes(&self, account: AccountId) -> Option<bool> {
+        let (_, member) = self.members.iter().find(|(id, _)| *id == account)?;
+        Some(member.terms.role.votes())
+    }
+
+    /// Whether these are enough, if nobody else were for it.
+    pub(crate) fn decides(&self, for_it: impl Iterator<Item = AccountId>) -> bool {
+        let votes: Vec<_> = for_it.map(|id| (id, true)).collect();
+        decision(self.policy, &self.members, &votes) == Some(true)
+    }
+}
 
 /// The decision that `votes` come to; none yet if there is none.
 ///

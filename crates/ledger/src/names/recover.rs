@@ -1,36 +1,42 @@
 //! Recovers a name whose owner lost its key: the members vote, a public delay
 //! passes in which the owner can veto, and the name has a new key.
 //!
-//! Members are the accounts of [`wire::record::Rules::validators`]; only votes
-//! of present members count, when the votes are cast and again when the
-//! decision takes effect.
+//! Members are those of the circle whose role votes, validators or not, and
+//! they decide by the circle's policy for [`Subject::Names`]. Only votes of
+//! present members count, when the votes are cast and again when the decision
+//! takes effect. (Seed 002: changes are decided by the members.)
 
 use wire::{
-    DomainName, Event, NameRecover, NameVeto, PublicKey, Reject,
+    DomainName, Event, NameRecover, NameVeto, PublicKey, Reject, Subject,
     record::{Name, Recovery, RecoveryVote},
     state_key,
 };
 
 use crate::{
     execution::{Execution, Sender},
+    members::Electorate,
     names::{find, handover::hand_over, owned},
 };
 
 /// Recoveries that one block settles at most; the rest follow in the next.
 const SETTLED_PER_BLOCK: usize = 64;
 
-/// Casts or moves the sender's vote. Once more than two thirds of the members
-/// want one key, the delay begins; once they no longer do, it ends.
+/// Casts or moves the sender's vote. Once the members decided for one key, the
+/// delay begins; once they no longer do, it ends.
 ///
-/// Errors: [`Reject::NotMember`], [`Reject::NameNotFound`],
-///         [`Reject::ConsentInvalid`] for the key that owns the name.
+/// Errors: [`Reject::NotMember`], [`Reject::NoVote`] for a member whose role
+///         has none, [`Reject::NameNotFound`], [`Reject::ConsentInvalid`] for
+///         the key that owns the name.
 pub(crate) fn recover(
     execution: &mut Execution<'_>,
     sender: &Sender,
     action: &NameRecover,
 ) -> Result<(), Reject> {
-    if !execution.rules.validators.contains(&sender.account) {
-        return Err(Reject::NotMember);
+    let electorate = Electorate::of(execution, Subject::Names);
+    match electorate.votes(sender.account) {
+        Some(true) => (),
+        Some(false) => return Err(Reject::NoVote),
+        None => return Err(Reject::NotMember),
     }
     let record = find(execution, &action.name)?;
     if action.to == record.owner {
@@ -51,8 +57,9 @@ pub(crate) fn recover(
         due,
     });
     // Who is no member any more has no vote to keep.
-    let members = &execution.rules.validators;
-    recovery.votes.retain(|vote| members.contains(&vote.member));
+    recovery
+        .votes
+        .retain(|vote| electorate.votes(vote.member) == Some(true));
     let vote = RecoveryVote {
         member: sender.account,
         to: action.to,
@@ -64,7 +71,7 @@ pub(crate) fn recover(
         Ok(at) => recovery.votes[at] = vote,
         Err(at) => recovery.votes.insert(at, vote),
     }
-    let decided = decision(execution, &recovery);
+    let decided = decision(&electorate, &recovery);
     if decided != recovery.decided {
         recovery.decided = decided;
         recovery.due = due;
@@ -122,9 +129,10 @@ fn settle(execution: &mut Execution<'_>, name: &DomainName) {
         return;
     };
     strike(execution, name);
+    let electorate = Electorate::of(execution, Subject::Names);
     let decided = recovery
         .decided
-        .filter(|_| decision(execution, &recovery) == recovery.decided);
+        .filter(|_| decision(&electorate, &recovery) == recovery.decided);
     let record: Option<Name> = execution.state.get(&state_key::name(name));
     match (decided, record) {
         (Some(to), Some(record)) => {
@@ -142,21 +150,22 @@ fn settle(execution: &mut Execution<'_>, name: &DomainName) {
     }
 }
 
-/// The key that more than two thirds of the present members want.
-fn decision(execution: &Execution<'_>, recovery: &Recovery) -> Option<PublicKey> {
-    let members = &execution.rules.validators;
-    let votes_for = |to: PublicKey| {
-        recovery
-            .votes
-            .iter()
-            .filter(|vote| vote.to == to && members.contains(&vote.member))
-            .count()
+/// The key that the members decided for. Where a policy lets few of them decide,
+/// two keys can have enough votes: then there is no decision.
+fn decision(electorate: &Electorate, recovery: &Recovery) -> Option<PublicKey> {
+    let votes = &recovery.votes;
+    let enough = |to: PublicKey| {
+        let wanting = votes.iter().filter(|vote| vote.to == to);
+        electorate.decides(wanting.map(|vote| vote.member))
     };
-    recovery
-        .votes
-        .iter()
-        .map(|vote| vote.to)
-        .find(|to| votes_for(*to) * 3 > members.len() * 2)
+    let mut wanted: Vec<PublicKey> = votes.iter().map(|vote| vote.to).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.retain(|to| enough(*to));
+    match wanted.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
 }
 
 fn pending(execution: &Execution<'_>, name: &DomainName) -> Option<Recovery> {

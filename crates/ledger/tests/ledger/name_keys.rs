@@ -253,7 +253,7 @@ fn a_recovery_takes_effect_after_the_delay_and_not_before() {
 }
 
 #[test]
-fn two_thirds_of_the_members_decide_nothing() {
+fn half_of_the_members_decide_nothing() {
     let mut world = with_members();
     for member in &VALIDATORS[..2] {
         vote(&mut world, *member, STRANGER).unwrap();
@@ -284,6 +284,133 @@ fn a_vote_that_moves_away_undoes_the_decision_and_its_delay() {
     let recovery: record::Recovery = world.get(&state_key::recovery(&name(HELLO))).unwrap();
     assert_eq!(recovery.decided, Some(key(STRANGER).public()));
     assert_eq!(recovery.due, world.height.plus(20), "the delay begins anew");
+}
+
+/// A policy, as if the members had voted it.
+fn set_policy(world: &mut World, policy: Policy) {
+    let mut rules: record::Rules = world.get(&state_key::rules()).unwrap();
+    rules.policies = vec![(Subject::Names, policy)];
+    world
+        .state
+        .insert(state_key::rules(), record::encode(&rules));
+}
+
+/// A member of that role, as if it had been voted in. The validators stay.
+fn enrol(world: &mut World, actor: u8, role: MemberRole) {
+    let member = record::Member {
+        key: key(actor).public(),
+        terms: MemberTerms {
+            name: format!("member {actor}"),
+            role,
+            level: 0,
+            facts: Vec::new(),
+            seat: None,
+            evidence: None,
+        },
+        since: world.height,
+    };
+    world
+        .state
+        .insert(state_key::member(account(actor)), record::encode(&member));
+}
+
+#[test]
+fn a_member_that_does_not_validate_has_a_vote_in_a_recovery() {
+    let mut world = with_members();
+    // Of five that vote, three decide; one of the three is no validator.
+    enrol(&mut world, PROVIDER, MemberRole::Voter);
+    for member in [VALIDATORS[0], VALIDATORS[1]] {
+        vote(&mut world, member, STRANGER).unwrap();
+    }
+    assert_eq!(pending(&world).decided, None);
+    vote(&mut world, PROVIDER, STRANGER).unwrap();
+    assert_eq!(pending(&world).decided, Some(key(STRANGER).public()));
+    world.idle(20);
+    assert_eq!(world.name(HELLO).owner, key(STRANGER).public());
+}
+
+#[test]
+fn an_observer_has_no_vote_in_a_recovery() {
+    let mut world = with_members();
+    enrol(&mut world, PROVIDER, MemberRole::Observer);
+    assert_eq!(vote(&mut world, PROVIDER, STRANGER), Err(Reject::NoVote));
+}
+
+#[test]
+fn the_vote_of_a_member_that_left_decides_nothing() {
+    let mut world = with_members();
+    enrol(&mut world, PROVIDER, MemberRole::Voter);
+    for member in [VALIDATORS[0], VALIDATORS[1], PROVIDER] {
+        vote(&mut world, member, STRANGER).unwrap();
+    }
+    assert!(pending(&world).decided.is_some());
+    // Two of the four that are left wanted it when the delay is over.
+    world.state.remove(&state_key::member(account(PROVIDER)));
+    world.idle(20);
+    assert_eq!(world.name(HELLO).owner, key(USER).public());
+    assert_eq!(vote(&mut world, PROVIDER, STRANGER), Err(Reject::NotMember));
+}
+
+#[test]
+fn a_vote_of_a_member_that_left_is_dropped_with_the_next_vote() {
+    let mut world = with_members();
+    enrol(&mut world, PROVIDER, MemberRole::Voter);
+    for member in [VALIDATORS[0], VALIDATORS[1], PROVIDER] {
+        vote(&mut world, member, STRANGER).unwrap();
+    }
+    enrol(&mut world, PROVIDER, MemberRole::Observer);
+    vote(&mut world, VALIDATORS[0], STRANGER).unwrap();
+    assert_eq!(
+        (pending(&world).decided, pending(&world).votes.len()),
+        (None, 2)
+    );
+    vote(&mut world, VALIDATORS[2], STRANGER).unwrap();
+    assert!(pending(&world).decided.is_some());
+}
+
+#[test]
+fn the_circles_policy_says_how_many_decide_a_recovery() {
+    let mut world = with_members();
+    set_policy(&mut world, Policy::Threshold { need: 4 });
+    for member in &VALIDATORS[..3] {
+        vote(&mut world, *member, STRANGER).unwrap();
+    }
+    assert_eq!(pending(&world).decided, None);
+    vote(&mut world, VALIDATORS[3], STRANGER).unwrap();
+    assert!(pending(&world).decided.is_some());
+    // It asks for more, or for others, before the delay is over.
+    set_policy(&mut world, Policy::Majority);
+    vote(&mut world, VALIDATORS[3], PROVIDER).unwrap();
+    vote(&mut world, VALIDATORS[2], PROVIDER).unwrap();
+    assert_eq!(pending(&world).decided, None);
+}
+
+#[test]
+fn two_keys_with_enough_votes_are_no_decision() {
+    let mut world = with_members();
+    set_policy(&mut world, Policy::Threshold { need: 1 });
+    vote(&mut world, VALIDATORS[0], STRANGER).unwrap();
+    assert!(pending(&world).decided.is_some());
+    vote(&mut world, VALIDATORS[1], PROVIDER).unwrap();
+    assert_eq!(pending(&world).decided, None);
+    world.idle(25);
+    assert_eq!(world.name(HELLO).owner, key(USER).public());
+}
+
+#[test]
+fn the_owner_ends_a_recovery_that_members_without_a_seat_decided() {
+    let mut world = with_members();
+    enrol(&mut world, PROVIDER, MemberRole::Voter);
+    for member in [VALIDATORS[0], VALIDATORS[1], PROVIDER] {
+        vote(&mut world, member, STRANGER).unwrap();
+    }
+    veto(&mut world, USER).unwrap();
+    world.idle(25);
+    assert_eq!(world.name(HELLO).owner, key(USER).public());
+}
+
+fn pending(world: &World) -> record::Recovery {
+    world.get(&state_key::recovery(&name(HELLO))).unwrap()
 }
 
 #[test]

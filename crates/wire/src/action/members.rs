@@ -232,6 +232,9 @@ pub enum Subject {
     Policy = 7,
     /// Which version of the rules is in force.
     Upgrade = 8,
+    /// A name goes to the key that its owner lost the former one for: by votes
+    /// of its own and after a delay ([`crate::NameRecover`]), not by a proposal.
+    Names = 9,
 }
 
 /// What a proposal would change.
