@@ -231,13 +231,26 @@ pub async fn light_load(
     interval: Duration,
     length: Duration,
 ) -> Result<Vec<Duration>> {
+    let nodes = std::slice::from_ref(node);
+    steady_load(nodes, std::slice::from_mut(payer), interval, length).await
+}
+
+/// As [`light_load`], from each of `payers` and to each of `nodes` in turn.
+pub async fn steady_load(
+    nodes: &[Node],
+    payers: &mut [Payer],
+    interval: Duration,
+    length: Duration,
+) -> Result<Vec<Duration>> {
     let mut ticks = tokio::time::interval(interval);
     let start = Instant::now();
     let mut tasks = Vec::new();
     while start.elapsed() < length {
         ticks.tick().await;
+        let turn = tasks.len();
+        let payer = &mut payers[turn % payers.len()];
         let signed = payer.transfer(AccountId([1; 32]));
-        let node = node.clone();
+        let node = nodes[turn % nodes.len()].clone();
         tasks.push(tokio::spawn(async move {
             let sent = Instant::now();
             node.submit(&signed).await.map(|_| sent.elapsed())

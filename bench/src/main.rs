@@ -7,6 +7,7 @@
 mod circle;
 mod dns;
 mod etcd;
+mod faults;
 mod host;
 mod ledger;
 mod load;
@@ -49,6 +50,8 @@ struct Arguments {
 enum What {
     /// Finality, and transfers beside etcd's writes.
     Ledger,
+    /// Finality while one validator of four is stopped.
+    Faults,
     /// From `ringfort run` to the first answer, step by step.
     Run,
     /// A hello-world component beside `wasmtime serve`.
@@ -119,6 +122,7 @@ async fn main() -> Result<()> {
             };
             ledger::run(&arguments.ringfort, &lengths).await
         }
+        What::Faults => faults::run(&arguments.ringfort, round * 6).await,
         What::Run => run::run(&arguments.ringfort, &arguments.component, rounds),
         What::Service => {
             let (own, peer) = (&arguments.ringfort, &arguments.wasmtime);

@@ -110,8 +110,20 @@ pub async fn until(
 
 /// Founder 0 proposes, 1 and 2 vote for it; each step is final and applied.
 pub async fn enact(http: &Client, api: SocketAddr, circle: &Circle, change: Change) {
+    enact_by(http, api, circle, change, 3).await;
+}
+
+/// Founder 0 proposes, the next ones vote for it, `votes` in all, of which the
+/// last decides; each step is final and applied.
+pub async fn enact_by(
+    http: &Client,
+    api: SocketAddr,
+    circle: &Circle,
+    change: Change,
+    votes: usize,
+) {
     let mut action = Action::Propose(Propose { change });
-    for founder in 0..3 {
+    for founder in 0..votes {
         let own = key(founder);
         let path = format!("/v1/accounts/{}", own.public().account());
         let (_, record) = get(http, api, &path).await;
@@ -140,15 +152,20 @@ pub async fn enact(http: &Client, api: SocketAddr, circle: &Circle, change: Chan
 
 /// The change by which `node` validates as the fifth member, at `port`.
 pub fn join(circle: &Circle, node: usize, port: u16) -> Change {
+    join_at(circle, node, format!("127.0.0.1:{port}"))
+}
+
+/// The change by which `node` validates as a further member, at `address`.
+pub fn join_at(circle: &Circle, node: usize, address: String) -> Change {
     let own = key(node);
     let terms = MemberTerms {
-        name: "fifth".to_owned(),
+        name: format!("member-{node}"),
         role: MemberRole::Validator,
         level: 0,
         facts: Vec::new(),
         seat: Some(ValidatorSeat {
             key: own.public(),
-            address: format!("127.0.0.1:{port}"),
+            address,
         }),
         evidence: None,
     };
