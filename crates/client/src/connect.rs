@@ -11,30 +11,25 @@
 use std::{net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
-    client::{
-        AlwaysResolvesClientRawPublicKeys, Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
-    server::AlwaysResolvesServerRawPublicKeys,
-    sign::CertifiedKey,
+    ClientConfig,
+    client::{AlwaysResolvesClientRawPublicKeys, Resumption},
+    crypto::aws_lc_rs,
+    pki_types::ServerName,
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use wire::{
     Digest, DomainName, Height, PublicKey, RelativeName,
     record::{Name, NameStatus},
     state_key,
 };
-use x509_parser::{
-    oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519},
-    prelude::FromDer as _,
-    x509::SubjectPublicKeyInfo,
-};
 
-use crate::{Client, ClientError, names::ProvenName};
+use crate::{
+    Client, ClientError,
+    names::ProvenName,
+    peer_verifier::{Expected, PeerVerifier},
+    server_key::ServerIdentity,
+};
 
 /// How long a server has for a connection and the handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,9 +75,6 @@ pub enum ConnectError {
     /// The circle could not be asked.
     #[error("the ledger could not be read")]
     Ledger(#[from] ClientError),
-    /// A private key that is none, or of another kind.
-    #[error("the private key is not Ed25519 or ECDSA on P-256 in PKCS #8")]
-    PrivateKey,
     /// The server was not reached.
     #[error("cannot connect to {address}")]
     Unreachable {
@@ -114,9 +106,9 @@ impl ProvenServer {
     ///
     /// Errors: [`ConnectError`].
     pub async fn read(client: &Client, name: &DomainName) -> Result<Self, ConnectError> {
-        let apexes = client.genesis().await?.apexes.clone();
-        let (registered, _) =
-            registered(&apexes, name).ok_or_else(|| ConnectError::NoName(name.clone()))?;
+        let registered = name
+            .registered_under(&client.genesis().await?.apexes)
+            .ok_or_else(|| ConnectError::NoName(name.clone()))?;
         let (record, proven) = client.proven::<Name>(state_key::name(&registered)).await?;
         let shown = ProvenName {
             name: registered,
@@ -193,7 +185,17 @@ impl ProvenServer {
         address: SocketAddr,
         form: Form,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let config = self.client_config(form)?;
+        self.connect_with(address, self.client_config(form)?).await
+    }
+
+    /// As [`ProvenServer::connect`], with a configuration that this server made.
+    ///
+    /// Errors: [`ConnectError`].
+    pub async fn connect_with(
+        &self,
+        address: SocketAddr,
+        config: ClientConfig,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let unreachable = |source| ConnectError::Unreachable { address, source };
         let handshake = async {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
@@ -219,17 +221,14 @@ impl ProvenServer {
     /// Errors: [`ConnectError::NoCertificate`], [`ConnectError::Tls`].
     pub fn client_config(&self, form: Form) -> Result<ClientConfig, ConnectError> {
         let expected = match (form, self.certificate) {
-            (Form::Key, _) => Expected::Key(self.key),
+            (Form::Key, _) => Expected::Keys(vec![self.key]),
             (Form::Certificate, Some(digest)) => Expected::Certificate(digest),
             (Form::Certificate, None) => {
                 return Err(ConnectError::NoCertificate(self.name.clone()));
             }
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = Arc::new(Verifier {
-            expected,
-            provider: Arc::clone(&provider),
-        });
+        let verifier = Arc::new(PeerVerifier::new(expected, &provider));
         let mut config = ClientConfig::builder_with_provider(provider)
             // Every suite of 1.3 has forward secrecy and hides who the server is.
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -246,60 +245,17 @@ impl ProvenServer {
     /// As [`ProvenServer::client_config`], where the client shows a key of its
     /// own too, should the server ask.
     ///
-    /// Errors: the same, and [`ConnectError::PrivateKey`].
+    /// Errors: the same.
     pub fn client_config_with_key(
         &self,
         form: Form,
-        private_key: PrivateKeyDer<'static>,
+        own: &ServerIdentity,
     ) -> Result<ClientConfig, ConnectError> {
         let mut config = self.client_config(form)?;
-        let (certified, _) = raw_key(&private_key)?;
         config.client_auth_cert_resolver =
-            Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(certified)));
+            Arc::new(AlwaysResolvesClientRawPublicKeys::new(own.certified()));
         Ok(config)
     }
-}
-
-/// The server's side of figure 3b: shows the key of `private_key` as a raw
-/// public key. Gives the key that must stand on the ledger too.
-///
-/// Errors: [`ConnectError::PrivateKey`], [`ConnectError::Tls`].
-pub fn acceptor(
-    private_key: &PrivateKeyDer<'static>,
-) -> Result<(TlsAcceptor, PublicKey), ConnectError> {
-    let (certified, key) = raw_key(private_key)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(ConnectError::Tls)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(
-            certified,
-        ))));
-    // Tickets would be of no use: clients show the ledger's key each time.
-    config.send_tls13_tickets = 0;
-    Ok((TlsAcceptor::from(Arc::new(config)), key))
-}
-
-fn raw_key(
-    private_key: &PrivateKeyDer<'static>,
-) -> Result<(CertifiedKey, PublicKey), ConnectError> {
-    let signing =
-        aws_lc_rs::sign::any_supported_type(private_key).map_err(|_| ConnectError::PrivateKey)?;
-    let spki = signing.public_key().ok_or(ConnectError::PrivateKey)?;
-    let key = key_of(&spki).ok_or(ConnectError::PrivateKey)?;
-    let shown = CertificateDer::from(spki.to_vec());
-    Ok((CertifiedKey::new(vec![shown], signing), key))
-}
-
-/// The registered name at or above `name`, and its apex.
-fn registered(apexes: &[DomainName], name: &DomainName) -> Option<(DomainName, DomainName)> {
-    let (apex, prefix) = apexes
-        .iter()
-        .filter_map(|apex| Some((apex, name.prefix_under(apex)?)))
-        .max_by_key(|(apex, _)| apex.as_str().len())?;
-    let label = prefix.rsplit('.').next()?;
-    Some((format!("{label}.{apex}").parse().ok()?, apex.clone()))
 }
 
 /// `name` relative to `registered`; none if it is not at or beneath it.
@@ -315,98 +271,5 @@ fn address(rtype: u16, data: &[u8]) -> Option<IpAddr> {
         A => Some(IpAddr::from(<[u8; 4]>::try_from(data).ok()?)),
         AAAA => Some(IpAddr::from(<[u8; 16]>::try_from(data).ok()?)),
         _ => None,
-    }
-}
-
-/// The ledger's form of a SubjectPublicKeyInfo; none for other kinds of keys,
-/// and for what is not one in DER and nothing more.
-pub fn key_of(spki: &[u8]) -> Option<PublicKey> {
-    let (rest, info) = SubjectPublicKeyInfo::from_der(spki).ok()?;
-    if !rest.is_empty() || info.subject_public_key.unused_bits != 0 {
-        return None;
-    }
-    let octets: &[u8] = &info.subject_public_key.data;
-    let algorithm = &info.algorithm;
-    if algorithm.algorithm == OID_SIG_ED25519 {
-        let absent = algorithm.parameters.is_none();
-        return absent.then_some(PublicKey::Ed25519(octets.try_into().ok()?));
-    }
-    let curve = algorithm.parameters.as_ref()?.as_oid().ok()?;
-    if algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == OID_EC_P256 {
-        return PublicKey::from_p256_point(octets).ok();
-    }
-    None
-}
-
-/// What the server must show.
-#[derive(Clone, Copy, Debug)]
-enum Expected {
-    Key(PublicKey),
-    Certificate(Digest),
-}
-
-#[derive(Debug)]
-struct Verifier {
-    expected: Expected,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    /// Names, dates, issuers and extensions say nothing here: the ledger does.
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let is_it = match &self.expected {
-            Expected::Key(key) => key_of(end_entity).as_ref() == Some(key),
-            Expected::Certificate(digest) => Digest::of(&[end_entity]) == *digest,
-        };
-        if is_it {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let unreadable = CertificateError::BadEncoding;
-        let spki = match self.expected {
-            Expected::Key(_) => SubjectPublicKeyInfoDer::from(&**cert),
-            Expected::Certificate(_) => {
-                let (_, leaf) = x509_parser::certificate::X509Certificate::from_der(cert)
-                    .map_err(|_| unreadable)?;
-                SubjectPublicKeyInfoDer::from(leaf.public_key().raw.to_vec())
-            }
-        };
-        rustls::crypto::verify_tls13_signature_with_raw_key(message, &spki, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        matches!(self.expected, Expected::Key(_))
     }
 }

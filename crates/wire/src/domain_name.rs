@@ -62,6 +62,17 @@ impl DomainName {
         self.0.strip_suffix(&suffix.0)?.strip_suffix('.')
     }
 
+    /// The name one label beneath an apex at or above which this one lies: the
+    /// one that would be registered. Of several apexes, the longest counts.
+    pub fn registered_under(&self, apexes: &[Self]) -> Option<Self> {
+        let (apex, prefix) = apexes
+            .iter()
+            .filter_map(|apex| Some((apex, self.prefix_under(apex)?)))
+            .max_by_key(|(apex, _)| apex.0.len())?;
+        let label = prefix.rsplit('.').next()?;
+        Some(Self(format!("{label}.{apex}")))
+    }
+
     /// The name one label up; none for a single label.
     pub fn parent(&self) -> Option<Self> {
         self.0

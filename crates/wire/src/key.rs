@@ -160,6 +160,13 @@ impl Signature {
         let parsed = p256::ecdsa::Signature::from_der(der).map_err(|_| BadSignature)?;
         Ok(Self(parsed.normalize_s().to_bytes().into()))
     }
+
+    /// A P-256 signature in the DER form that TLS and X.509 have; none for
+    /// numbers out of range.
+    pub fn to_p256_der(&self) -> Option<Vec<u8>> {
+        let parsed = p256::ecdsa::Signature::from_slice(&self.0).ok()?;
+        Some(parsed.to_der().as_bytes().to_vec())
+    }
 }
 
 impl PublicKey {

@@ -6,6 +6,7 @@
 mod keys;
 mod names;
 mod notary;
+mod own_answer;
 mod validator;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -19,6 +20,7 @@ pub use names::{
     RecoveryVote, ReleaseReason, Released,
 };
 pub use notary::Notarisation;
+pub use own_answer::{MAX_ALIASES, OwnAnswer};
 pub use validator::{Seat, ValidatorEvidence};
 
 use crate::{

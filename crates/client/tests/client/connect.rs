@@ -8,8 +8,11 @@ use std::{
 };
 
 use client::{
-    connect::{ConnectError, Form, ProvenServer, acceptor, key_of},
+    connect::{ConnectError, Form, ProvenServer},
+    listen::{Clients, acceptor, client_key, forward, shake_hands},
     names::verify_name,
+    peer_verifier::key_of,
+    server_key::{KeyHolder, ServerIdentity, signing_key},
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -78,9 +81,13 @@ fn private(pair: &KeyPair) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(pair.serialize_der()).into()
 }
 
+fn identity(pair: &KeyPair) -> ServerIdentity {
+    ServerIdentity::of(&private(pair)).unwrap()
+}
+
 /// A server of ours that gives back what it is sent; counts handshakes.
 async fn echo(pair: &KeyPair) -> SocketAddr {
-    let (acceptor, _) = acceptor(&private(pair)).unwrap();
+    let acceptor = acceptor(&identity(pair), None, &Clients::Anyone).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -369,6 +376,179 @@ async fn rfc_7250_gnutls_connects_to_our_acceptor() {
     let said = String::from_utf8(run.await.unwrap().stdout).unwrap();
     assert!(said.contains("Certificate type: Raw Public Key"), "{said}");
     assert!(said.contains("hello"), "{said}");
+}
+
+/// A service that speaks no TLS and gives back what it is sent.
+async fn plain_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await
+            });
+        }
+    });
+    address
+}
+
+async fn forwarding(identity: &ServerIdentity, clients: Clients) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = acceptor(identity, None, &clients).unwrap();
+    tokio::spawn(forward(listener, acceptor, plain_echo().await));
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_behind_is_reached_by_the_ledgers_key_and_by_no_other() {
+    let (pair, key) = pair(&PKCS_ED25519);
+    let address = forwarding(&identity(&pair), Clients::Anyone).await;
+    let server = proven(&hello(key, None)).await;
+    // Many at once, each its own; the service's end is the client's.
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(server.connect(address, Form::Key).await.unwrap());
+    }
+    for (index, stream) in streams.iter_mut().enumerate() {
+        let said = vec![index as u8; 100_000];
+        let (mut from, mut to) = tokio::io::split(stream);
+        let mut back = Vec::new();
+        let (sent, got) = tokio::join!(
+            async {
+                to.write_all(&said).await?;
+                to.shutdown().await
+            },
+            from.read_to_end(&mut back)
+        );
+        sent.unwrap();
+        got.unwrap();
+        assert_eq!(back, said);
+    }
+    let (_, other) = self::pair(&PKCS_ED25519);
+    let refused = proven(&hello(other, None)).await;
+    let refused = refused.connect(address, Form::Key).await;
+    assert!(
+        matches!(refused, Err(ConnectError::Handshake { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_known_by_its_key_where_the_server_asks_for_one() {
+    let (pair, key) = pair(&PKCS_ED25519);
+    let (friend, friends) = self::pair(&PKCS_ECDSA_P256_SHA256);
+    let (stranger, _) = self::pair(&PKCS_ED25519);
+    let clients = Clients::Holders(vec![friends]);
+    let address = forwarding(&identity(&pair), clients.clone()).await;
+    let server = proven(&hello(key, None)).await;
+    let with = |own: &KeyPair| {
+        server
+            .client_config_with_key(Form::Key, &identity(own))
+            .unwrap()
+    };
+    let mut stream = server.connect_with(address, with(&friend)).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"hello");
+    // TLS 1.3 tells a client that it is refused with the first octets it reads.
+    for config in [with(&stranger), server.client_config(Form::Key).unwrap()] {
+        if let Ok(mut stream) = server.connect_with(address, config).await {
+            let _ = stream.write_all(b"hello").await;
+            assert!(stream.read_exact(&mut back).await.is_err());
+        }
+    }
+    // The server is told whose key it was.
+    let acceptor = acceptor(&identity(&pair), None, &clients).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (served, connected) = tokio::join!(
+        async {
+            let (stream, _) = listener.accept().await.unwrap();
+            shake_hands(stream, &acceptor).await.unwrap()
+        },
+        server.connect_with(address, with(&friend))
+    );
+    connected.unwrap();
+    assert_eq!(client_key(&served), Some(friends));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_002_3c_a_server_of_ours_shows_the_certificate_of_the_ledger() {
+    let (pair, key) = pair(&PKCS_ECDSA_P256_SHA256);
+    let params = CertificateParams::new(vec!["anything.example".to_owned()]).unwrap();
+    let certificate = params.self_signed(&pair).unwrap();
+    let chain = || Some(vec![certificate.der().clone()]);
+    let (other, _) = self::pair(&PKCS_ECDSA_P256_SHA256);
+    assert!(
+        acceptor(&identity(&other), chain(), &Clients::Anyone).is_err(),
+        "a certificate of another key"
+    );
+    let acceptor = acceptor(&identity(&pair), chain(), &Clients::Anyone).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(forward(listener, acceptor, plain_echo().await));
+    let digest = Digest::of(&[certificate.der()]);
+    let server = proven(&hello(key, Some(digest))).await;
+    says_hello(&server, address, Form::Certificate).await;
+    let by_key = server.connect(address, Form::Key).await;
+    assert!(matches!(by_key, Err(ConnectError::Handshake { .. })));
+}
+
+/// A key that something else holds and signs with, as a TPM does.
+#[derive(Debug)]
+struct Elsewhere {
+    public: PublicKey,
+    pkcs8: Vec<u8>,
+}
+
+impl KeyHolder for Elsewhere {
+    fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<wire::Signature, String> {
+        use aws_lc_rs::{rand::SystemRandom, signature as ecdsa};
+        let algorithm = &ecdsa::ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pair = ecdsa::EcdsaKeyPair::from_pkcs8(algorithm, &self.pkcs8)
+            .map_err(|error| error.to_string())?;
+        let signed = pair.sign(&SystemRandom::new(), message).unwrap();
+        let scalars = signed.as_ref().try_into().unwrap();
+        wire::Signature::from_p256(scalars).ok_or_else(|| "out of range".to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_never_leaves_its_holder_serves() {
+    let (pair, key) = pair(&PKCS_ECDSA_P256_SHA256);
+    let holder = Elsewhere {
+        public: key,
+        pkcs8: pair.serialize_der(),
+    };
+    let held = ServerIdentity::held(std::sync::Arc::new(holder)).unwrap();
+    assert_eq!(held.public(), key);
+    let address = forwarding(&held, Clients::Anyone).await;
+    let server = proven(&hello(key, None)).await;
+    says_hello(&server, address, Form::Key).await;
+    let (_, ed25519) = self::pair(&PKCS_ED25519);
+    let holder = Elsewhere {
+        public: ed25519,
+        pkcs8: Vec::new(),
+    };
+    assert!(ServerIdentity::held(std::sync::Arc::new(holder)).is_err());
+}
+
+#[test]
+fn a_servers_key_signs_for_the_ledger_as_the_same_key() {
+    for algorithm in [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256] {
+        let (pair, key) = pair(algorithm);
+        assert_eq!(signing_key(&private(&pair)).unwrap().public(), key);
+    }
+    let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    assert!(signing_key(&private(&other)).is_err());
 }
 
 #[test]

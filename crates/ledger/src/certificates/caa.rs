@@ -106,6 +106,7 @@ fn names_this_authority(execution: &Execution<'_>, value: &str, validation: Vali
         Validation::Dns01 => "dns-01",
         Validation::Http01(_) => "http-01",
         Validation::TlsAlpn01(_) => "tls-alpn-01",
+        Validation::Delegate => "ca-delegate-key",
     };
     ours && parts.filter(|part| !part.is_empty()).all(|parameter| {
         let (tag, value) = parameter.split_once('=').unwrap_or((parameter, ""));

@@ -71,14 +71,16 @@ pub(crate) fn issue(
 }
 
 /// The account lives, the name is still whose it was, and its records do not
-/// forbid the certificate. An account that acts for the owner has nothing else
-/// to show.
+/// forbid the certificate. An account that acts for the owner, or for the node
+/// that serves a subdomain, has nothing else to show: it still must.
 fn check(execution: &Execution<'_>, order: &AcmeOrder) -> Result<(), Reject> {
     let account = live_account(execution, order.account)?;
-    let by_owner = order.validations.contains(&Some(Validation::Owner));
-    if by_owner && account.owner != Some(order.owner) {
-        return Err(Reject::NotOwner);
+    let record = standing(execution, &order.domain, order.owner, order.registered_at)?;
+    for (name, validation) in order.names.iter().zip(&order.validations) {
+        let by_key = matches!(validation, Some(Validation::Owner | Validation::Delegate));
+        if by_key && order::by_key(&record, account.owner, name) != *validation {
+            return Err(Reject::NotOwner);
+        }
     }
-    standing(execution, &order.domain, order.owner, order.registered_at)?;
     caa::check(execution, order)
 }

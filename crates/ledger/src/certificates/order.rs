@@ -1,10 +1,10 @@
-//! Opens an order for a certificate; names of the account's own owner need no
-//! challenge.
+//! Opens an order for a certificate; names of the account's own owner, and those
+//! in a subdomain that was delegated to it, need no challenge.
 
 use wire::{
-    AcmeOrderOpen, Event, Reject, Validation,
+    AcmeOrderOpen, CertifiedName, Event, PublicKey, Reject, Validation,
     limits::{MAX_ORDER_NAMES, MAX_ORDERS_PER_ACCOUNT, ORDER_LIFE_MS},
-    record::{AcmeOrder, AcmeOrderStatus},
+    record::{AcmeOrder, AcmeOrderStatus, Name},
     state_key,
 };
 
@@ -38,17 +38,21 @@ pub(crate) fn open_order(
     if !ascending || !within {
         return Err(Reject::AcmeNamesRefused);
     }
-    let owned = account.owner == Some(domain.owner);
-    let (validation, status) = if owned {
-        (Some(Validation::Owner), AcmeOrderStatus::Ready)
+    let validations: Vec<_> = action
+        .names
+        .iter()
+        .map(|name| by_key(&domain, account.owner, name))
+        .collect();
+    let status = if validations.iter().all(Option::is_some) {
+        AcmeOrderStatus::Ready
     } else {
-        (None, AcmeOrderStatus::Pending)
+        AcmeOrderStatus::Pending
     };
     let order = AcmeOrder {
         account: action.account,
         owner: domain.owner,
         registered_at: domain.registered_at,
-        validations: vec![validation; action.names.len()],
+        validations,
         names: action.names.clone(),
         domain: domain.name,
         status,
@@ -64,6 +68,19 @@ pub(crate) fn open_order(
         .mark(state_key::order_due(order.expires_ms, id));
     store(execution, id, &order);
     Ok(())
+}
+
+/// What the key that an account is bound to shows of `name`, without a challenge.
+pub(super) fn by_key(
+    domain: &Name,
+    key: Option<PublicKey>,
+    name: &CertifiedName,
+) -> Option<Validation> {
+    let key = key?;
+    if key == domain.owner {
+        return Some(Validation::Owner);
+    }
+    (domain.delegate_of(&name.name) == Some(key)).then_some(Validation::Delegate)
 }
 
 /// Stores an order that moved.

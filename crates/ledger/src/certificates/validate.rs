@@ -1,15 +1,15 @@
 //! Records how a name of an order was validated.
 //!
 //! dns-01 is the ledger's own finding: the TXT record stands in the name's
-//! records, or where they lead as aliases within the circle, or it does not. For http-01 and tls-alpn-01 the ledger takes the
-//! authority's word for the answer, and checks that the address is the name's.
+//! records, or where they lead as aliases within the circle, or it does not.
+//! For http-01 and tls-alpn-01 the ledger takes the authority's word for the
+//! answer, and checks that the address is the name's, in the same way.
 
 use std::net::IpAddr;
 
 use wire::{
-    AcmeValidate, CertifiedName, Digest, DomainName, Reject, RelativeName, Validation,
-    acme_dns_text, acme_key_authorization, acme_token,
-    record::{AcmeOrderStatus, Name},
+    AcmeValidate, CertifiedName, Digest, DomainName, Reject, Validation, acme_dns_text,
+    acme_key_authorization, acme_token, record::AcmeOrderStatus,
 };
 
 use super::{account::live_account, authority, look_up::look_up, order, standing};
@@ -40,7 +40,9 @@ pub(crate) fn validate(
         let account = live_account(execution, order.account)?;
         let record = standing(execution, &order.domain, order.owner, order.registered_at)?;
         let proven = match validation {
-            Validation::Owner => account.owner == Some(order.owner),
+            Validation::Owner | Validation::Delegate => {
+                order::by_key(&record, account.owner, name) == Some(validation)
+            }
             Validation::Dns01 => {
                 let token = acme_token(action.order, action.name);
                 let thumbprint = Digest::of(&[&account.key]);
@@ -48,7 +50,7 @@ pub(crate) fn validate(
                 holds_text(execution, &name.name, &text)
             }
             Validation::Http01(address) | Validation::TlsAlpn01(address) => {
-                has_address(&record, name, address)
+                has_address(execution, name, address)
             }
         };
         if !proven {
@@ -78,21 +80,17 @@ fn holds_text(execution: &Execution<'_>, name: &DomainName, text: &str) -> bool 
         .is_ok_and(|place: DomainName| look_up(execution, &place, TXT).contains(&data))
 }
 
-/// Whether `address` is one of the name's own A and AAAA records. A wildcard
-/// has none. The addresses of replicas do not count: they are a provider's,
-/// whom nobody trusts with a key for the name.
-fn has_address(record: &Name, name: &CertifiedName, address: IpAddr) -> bool {
+/// Whether `address` is one of the A and AAAA records that owners set, at the
+/// name or where its aliases lead. A wildcard has none. The addresses of
+/// replicas do not count: they are a provider's, whom nobody trusts with a key
+/// for the name.
+fn has_address(execution: &Execution<'_>, name: &CertifiedName, address: IpAddr) -> bool {
     if name.wildcard {
         return false;
     }
-    let owner = name.name.prefix_under(&record.name);
     let (rtype, data) = match address {
         IpAddr::V4(address) => (A, address.octets().to_vec()),
         IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
     };
-    record.records.iter().any(|set| {
-        set.rtype == rtype
-            && set.owner.as_ref().map(RelativeName::as_str) == owner
-            && set.data.contains(&data)
-    })
+    look_up(execution, &name.name, rtype).contains(&data)
 }

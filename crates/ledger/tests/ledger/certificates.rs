@@ -163,6 +163,53 @@ fn status(world: &World, order: Digest) -> AcmeOrderStatus {
     order.status
 }
 
+/// The key of the node that serves the subdomain `sub`.
+const CHILD: u8 = 30;
+
+/// `www` is an alias of a name of somebody else's, with an address.
+fn aliased(world: &mut World) -> Verdict {
+    world.register_name(STRANGER, "proxy.internal")?;
+    let alias = b"\x05proxy\x08internal\x00".to_vec();
+    set(world, Some("www"), 5, alias)?;
+    let there = NameSet {
+        name: name("proxy.internal"),
+        records: vec![set_of(None, 1, vec![192, 0, 2, 7])],
+    };
+    world.send(STRANGER, Action::NameSet(there))
+}
+
+fn secure_child(world: &mut World, server: Option<u8>) -> Verdict {
+    let action = NameSecure {
+        name: name("hello.internal"),
+        owner: Some("sub".parse().unwrap()),
+        server: server.map(|seed| (key(seed).public(), None)),
+    };
+    world.send(USER, Action::NameSecure(action))
+}
+
+/// Hands `sub` to a name server beneath it.
+fn delegate(world: &mut World, server: Option<u8>) -> Verdict {
+    let at = b"\x02ns\x03sub\x05hello\x08internal\x00".to_vec();
+    let action = NameSet {
+        name: name("hello.internal"),
+        records: vec![
+            set_of(Some("sub"), 2, at),
+            set_of(Some("ns.sub"), 1, vec![192, 0, 2, 9]),
+        ],
+    };
+    world.send(USER, Action::NameSet(action))?;
+    secure_child(world, server)
+}
+
+/// An order by an account that is bound to the child's key.
+fn ordered_by_child(world: &mut World, names: &[&str]) -> Result<Digest, Reject> {
+    world.register_name(USER, "hello.internal")?;
+    delegate(world, Some(CHILD))?;
+    let bound = binding(world, CHILD);
+    open_account(world, Some(bound))?;
+    open_order(world, names)
+}
+
 pub const CASES: &[Case] = &[
     ("publishes a root", Ok(()), |world| {
         let root = vec![1];
@@ -445,6 +492,107 @@ pub const CASES: &[Case] = &[
             Some(Validation::Http01([192, 0, 2, 1].into())),
         )
     }),
+    ("accepts http-01 where an alias leads", Ok(()), |world| {
+        let order = ordered(world, &["www.hello.internal"])?;
+        aliased(world)?;
+        let there = Validation::Http01([192, 0, 2, 7].into());
+        validate(world, order, Some(there))
+    }),
+    (
+        "accepts tls-alpn-01 where an alias leads",
+        Ok(()),
+        |world| {
+            let order = ordered(world, &["www.hello.internal"])?;
+            aliased(world)?;
+            let there = Validation::TlsAlpn01([192, 0, 2, 7].into());
+            validate(world, order, Some(there))
+        },
+    ),
+    (
+        "rejects http-01 where an alias leads out of the circle",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["www.hello.internal"])?;
+            set(world, Some("www"), 5, b"\x07example\x03com\x00".to_vec())?;
+            let there = Validation::Http01([192, 0, 2, 7].into());
+            validate(world, order, Some(there))
+        },
+    ),
+    (
+        "rejects http-01 at the glue of a delegated subdomain",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered(world, &["ns.sub.hello.internal"])?;
+            delegate(world, Some(CHILD))?;
+            let glue = Validation::Http01([192, 0, 2, 9].into());
+            validate(world, order, Some(glue))
+        },
+    ),
+    (
+        "accepts names of a delegated subdomain by its server's key",
+        Ok(()),
+        |world| {
+            let order = ordered_by_child(world, &["a.sub.hello.internal", "*.sub.hello.internal"])?;
+            finalize(world, order)?;
+            issue_with(world, order, |_| ())
+        },
+    ),
+    (
+        "rejects by the key of a subdomain a name above it",
+        Err(Reject::AcmeOrderState),
+        |world| {
+            let names = ["a.sub.hello.internal", "hello.internal"];
+            let order = ordered_by_child(world, &names)?;
+            finalize(world, order)
+        },
+    ),
+    (
+        "rejects by the key of a subdomain its neighbour",
+        Err(Reject::AcmeNotProven),
+        |world| {
+            let order = ordered_by_child(world, &["xsub.hello.internal"])?;
+            validate(world, order, Some(Validation::Delegate))
+        },
+    ),
+    (
+        "rejects a delegate's certificate once its key is another",
+        Err(Reject::NotOwner),
+        |world| {
+            let order = ordered_by_child(world, &["sub.hello.internal"])?;
+            finalize(world, order)?;
+            secure_child(world, Some(STRANGER))?;
+            issue_with(world, order, |_| ())
+        },
+    ),
+    (
+        "rejects a delegate's certificate once the delegation is gone",
+        Err(Reject::NotOwner),
+        |world| {
+            let order = ordered_by_child(world, &["sub.hello.internal"])?;
+            let removed = |owner: &str, rtype| RecordSet {
+                owner: Some(owner.parse().unwrap()),
+                rtype,
+                ttl: 60,
+                data: Vec::new(),
+            };
+            let action = NameSet {
+                name: name("hello.internal"),
+                records: vec![removed("sub", 2), removed("ns.sub", 1)],
+            };
+            world.send(USER, Action::NameSet(action))?;
+            finalize(world, order)
+        },
+    ),
+    (
+        "rejects a delegate whose parent forbids its authority",
+        Err(Reject::CertificateForbidden),
+        |world| {
+            let order = ordered_by_child(world, &["sub.hello.internal"])?;
+            let only = b"\x00\x05issueinternal; validationmethods=dns-01".to_vec();
+            set(world, None, 257, only)?;
+            finalize(world, order)
+        },
+    ),
     (
         "rejects http-01 for a wildcard",
         Err(Reject::AcmeNotProven),

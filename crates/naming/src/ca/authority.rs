@@ -229,6 +229,11 @@ impl Authority {
             .any(|apex| name.prefix_under(apex).is_some())
     }
 
+    /// The name that is registered at or above `name`, if one is.
+    pub fn registered_above(&self, name: &DomainName) -> Option<DomainName> {
+        name.registered_under(&self.apexes)
+    }
+
     /// A secret for `purpose` that every machine with this authority's keys has.
     ///
     /// Errors: [`AuthorityError::Key`].

@@ -263,6 +263,78 @@ async fn lego_needs_no_challenge_for_the_owner_and_one_for_anyone_else() {
     circle.check("hello.internal", &chain);
 }
 
+/// lego with credentials, and nothing behind any challenge.
+fn lego_bound(
+    circle: &Circle,
+    credentials: &Credentials,
+    folder: &str,
+    names: &[&str],
+) -> std::process::Output {
+    let (server, path) = (circle.acme(), circle.path(folder));
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    let mut arguments = vec!["--server", &server, "--accept-tos", "--path", &path];
+    arguments.extend(["--email", "owner@example.org", "--eab"]);
+    arguments.extend(["--kid", &credentials.kid, "--hmac", &credentials.hmac_key]);
+    for name in names {
+        arguments.extend(["--domains", name]);
+    }
+    arguments.extend(["--http", "--http.port", &nowhere, "run"]);
+    run("lego", &arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_of_a_delegated_subdomain_is_certified_by_its_own_key_and_for_that_alone() {
+    const CHILD: u8 = 40;
+    let circle = Circle::start().await;
+    circle.register("hello.internal");
+    let name_server = b"\x02ns\x07example\x03com\x00";
+    let cut = set(Some("sub"), 2, 60, &[name_server]);
+    let delegation = vec![
+        Action::NameSet(wire::NameSet {
+            name: name_of("hello.internal"),
+            records: vec![cut],
+        }),
+        Action::NameSecure(wire::NameSecure {
+            name: name_of("hello.internal"),
+            owner: Some("sub".parse().unwrap()),
+            server: Some((key(CHILD).public(), None)),
+        }),
+    ];
+    circle.ledger.act(&key(OWNER), delegation).unwrap();
+    let child = circle.credentials(CHILD).await;
+    let said = lego_bound(&circle, &child, "child", &["www.sub.hello.internal"]);
+    assert!(said.status.success(), "{said:?}");
+    let chain = circle.path("child/certificates/www.sub.hello.internal.crt");
+    let (accepted, said) = circle.verify(&chain, &["-verify_hostname", "www.sub.hello.internal"]);
+    assert!(accepted, "{said}");
+    // Above its subdomain, and beside it, it is nobody.
+    for (folder, other) in [
+        ("above", "hello.internal"),
+        ("beside", "www.hello.internal"),
+    ] {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let child = circle.credentials(CHILD).await;
+        let said = lego_bound(&circle, &child, folder, &[other]);
+        assert!(!said.status.success(), "{other}: {said:?}");
+    }
+    assert_eq!(circle.ledger.log("hello.internal").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certbot_obtains_a_certificate_for_an_alias_of_another_name() {
+    let circle = Circle::start().await;
+    // The address is the other's; the name of the certificate has none.
+    let here = set(None, A, 60, &[&[127, 0, 0, 1]]);
+    circle.ledger.register(OTHER, "proxy.internal", vec![here]);
+    let alias = set(Some("www"), 5, 60, &[b"\x05proxy\x08internal\x00"]);
+    circle.ledger.register(OWNER, "hello.internal", vec![alias]);
+    let said = certbot(&circle, &["--standalone", "-d", "www.hello.internal"]);
+    assert!(said.status.success(), "{said:?}");
+    let chain = circle.path("certbot/live/www.hello.internal/fullchain.pem");
+    let (accepted, said) = circle.verify(&chain, &["-verify_hostname", "www.hello.internal"]);
+    assert!(accepted, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dehydrated_obtains_a_wildcard_by_a_record_on_the_ledger() {
     let circle = Circle::start().await;

@@ -341,7 +341,15 @@ impl AccountKey {
     ///
     /// Errors: [`TpmError`].
     pub fn sign_challenge(&self, tpm: &mut Tpm, challenge: Digest) -> Result<Signature, TpmError> {
-        let hash = digest::digest(&digest::SHA256, &challenge.0);
+        self.sign_octets(tpm, &challenge.0)
+    }
+
+    /// ECDSA over SHA-256 of `octets` as they are, for protocols of others, such
+    /// as TLS.
+    ///
+    /// Errors: [`TpmError`].
+    pub fn sign_octets(&self, tpm: &mut Tpm, octets: &[u8]) -> Result<Signature, TpmError> {
+        let hash = digest::digest(&digest::SHA256, octets);
         let command = TpmSignCommand {
             handles: [self.key.handle],
             digest: TpmBuffer::try_from(hash.as_ref())

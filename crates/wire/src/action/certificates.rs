@@ -216,6 +216,9 @@ pub enum Validation {
     Http01(IpAddr) = 2,
     /// The authority saw the certificate at this address, which is the name's.
     TlsAlpn01(IpAddr) = 3,
+    /// The account is bound to the key of the node that serves the delegated
+    /// subdomain in which the name lies.
+    Delegate = 4,
 }
 
 /// Records how one name of an order was validated, or that it failed.

@@ -7,13 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
-};
-use wire::{DomainName, RelativeName, record::Name};
+use client::peer_verifier::{Expected, PeerVerifier};
+use rustls::{ClientConfig, pki_types::ServerName};
+use wire::DomainName;
 use x509_parser::{
     certificate::X509Certificate,
     der_parser::{ber::BerObjectContent, oid},
@@ -30,9 +26,6 @@ const MAX_ANSWER_BYTES: usize = 1024;
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-const A: u16 = 1;
-const AAAA: u16 = 28;
-
 /// Where challenges are answered; other ports than the standard's are for
 /// circles that stand on one machine.
 #[derive(Clone, Copy, Debug)]
@@ -47,31 +40,13 @@ pub struct ChallengePorts {
 }
 
 impl ChallengePorts {
-    /// The addresses that the ledger proves for `name`, at or beneath `record`:
-    /// its own records. Replicas are not asked: their host could answer in the
-    /// enclave's place.
-    pub(super) fn addresses(self, record: &Name, name: &DomainName) -> Vec<IpAddr> {
-        let owner = name.prefix_under(&record.name);
-        let records = record
-            .records
-            .iter()
-            .filter(|set| set.owner.as_ref().map(RelativeName::as_str) == owner)
-            .flat_map(|set| set.data.iter().filter_map(|data| address(set.rtype, data)));
-        let mut all: Vec<IpAddr> = records
-            .filter(|address| self.loopback || is_remote(*address))
-            .collect();
+    /// Those of a name's addresses that are connected to.
+    pub(super) fn admit(self, mut all: Vec<IpAddr>) -> Vec<IpAddr> {
+        all.retain(|address| self.loopback || is_remote(*address));
         all.sort_unstable();
         all.dedup();
         all.truncate(MAX_ADDRESSES);
         all
-    }
-}
-
-fn address(rtype: u16, data: &[u8]) -> Option<IpAddr> {
-    match rtype {
-        A => Some(IpAddr::from(<[u8; 4]>::try_from(data).ok()?)),
-        AAAA => Some(IpAddr::from(<[u8; 16]>::try_from(data).ok()?)),
-        _ => None,
     }
 }
 
@@ -170,7 +145,10 @@ pub fn answers(der: &[u8], name: &DomainName, digest: &[u8; 32]) -> bool {
 
 async fn certificate(name: &DomainName, address: SocketAddr) -> Option<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
+    // A challenge's certificate is self-signed, and what counts is what it
+    // holds; its key still has to sign the handshake. RFC 8737 §3 asks for TLS
+    // 1.2 or higher; every client that has this challenge serves 1.3.
+    let verifier = Arc::new(PeerVerifier::new(Expected::AnyCertificate, &provider));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .ok()?
@@ -188,54 +166,6 @@ async fn certificate(name: &DomainName, address: SocketAddr) -> Option<Vec<u8>> 
     }
     let leaf = connection.peer_certificates()?.first()?;
     Some(leaf.to_vec())
-}
-
-/// Takes any certificate, since a challenge's is self-signed: what counts is
-/// what it holds. That its key signed the handshake is still checked, by the
-/// key alone: a verifier of certificates refuses the challenge's extension,
-/// which is critical so that it does.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // RFC 8737 §3 asks for 1.2 or higher; every client that has this
-        // challenge serves 1.3, which alone is offered.
-        Err(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        let unreadable = rustls::CertificateError::BadEncoding;
-        let (_, leaf) = X509Certificate::from_der(cert).map_err(|_| unreadable)?;
-        let key = SubjectPublicKeyInfoDer::from(leaf.public_key().raw);
-        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

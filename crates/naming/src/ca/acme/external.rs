@@ -51,6 +51,19 @@ impl CredentialRequest {
         (asked && binding.holds(circle)).then_some(binding)
     }
 
+    /// A request for the holder of `owner`, whose `signatures` are over
+    /// [`OwnerBinding::message`] for [`OwnerBinding::PURPOSE`] and
+    /// [`OwnerBinding::REQUEST_PURPOSE`].
+    pub fn signed(owner: PublicKey, time_ms: u64, signatures: [Signature; 2]) -> Self {
+        let [signature, request] = signatures;
+        Self {
+            owner,
+            time_ms,
+            signature,
+            request,
+        }
+    }
+
     /// Signs a request by the holder of `key`.
     pub fn sign(key: &SigningKey, circle: CircleId, authority: AccountId, time_ms: u64) -> Self {
         let message = OwnerBinding::message(circle, authority, time_ms);

@@ -7,6 +7,7 @@
 //! Source: docs/spec/acme.md.
 
 mod account;
+mod addresses;
 mod certificate;
 mod challenge;
 mod external;

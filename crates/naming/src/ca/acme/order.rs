@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use wire::{
     AcmeFinalize, AcmeIssue, AcmeOrderOpen, AcmeValidate, Action, CertifiedName, Digest, Height,
     Reject, Validation, acme_key_authorization, acme_token,
-    record::{AcmeOrder, AcmeOrderStatus, Name},
+    record::{AcmeOrder, AcmeOrderStatus},
     state_key,
 };
 
 use super::{
-    Acme, MAX_FETCHING, MAX_FETCHING_PER_ACCOUNT, Server, challenge, jose, problem::Problem,
+    Acme, MAX_FETCHING, MAX_FETCHING_PER_ACCOUNT, Server, addresses, challenge, jose,
+    problem::Problem,
 };
 use crate::{
     ca::{intermediates, request::CheckedRequest},
@@ -273,7 +274,7 @@ impl<L: Ledger + Post> Acme<L> {
         let kinds: &[&str] = match validation {
             // The account acts for the owner: a record of the owner's would
             // have shown the same.
-            Some(Validation::Owner | Validation::Dns01) => &["dns-01"],
+            Some(Validation::Owner | Validation::Delegate | Validation::Dns01) => &["dns-01"],
             Some(Validation::Http01(_)) => &["http-01"],
             Some(Validation::TlsAlpn01(_)) => &["tls-alpn-01"],
             None if name.wildcard => &["dns-01"],
@@ -374,18 +375,13 @@ impl<L: Ledger + Post> Acme<L> {
         if kind == "dns-01" {
             return Ok(Some(Validation::Dns01));
         }
-        let order = &own.order;
-        let name = &order.names[usize::from(index)].name;
-        let key = state_key::name(&order.domain);
-        let (record, _) = ledger::read_one::<Name>(&*self.ledger, key, Height(0)).await?;
-        let Some(record) = record else {
-            return Ok(None);
-        };
+        let name = &own.order.names[usize::from(index)].name;
         let ports = self.settings.ports;
         let token = acme_token(own.id, index);
         let authorization = acme_key_authorization(&token, own.thumbprint);
         let digest = Digest::of(&[authorization.as_bytes()]);
-        for address in ports.addresses(&record, name) {
+        let found = addresses::look_up(&*self.ledger, &self.authority, name).await?;
+        for address in ports.admit(found) {
             let answered = if kind == "http-01" {
                 let at = SocketAddr::new(address, ports.http);
                 challenge::http(name, at, &token, &authorization).await
