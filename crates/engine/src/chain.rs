@@ -63,9 +63,9 @@ pub trait Chain: Send {
     /// returns is sent to the other validators as gossip.
     fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>>;
 
-    /// The share with which the engine was started is of no use any more, and
-    /// dangerous in wrong hands: every copy outside of the engine should be
-    /// deleted. May be said more than once.
+    /// The share with which the engine was started is in the engine's directory
+    /// now, beside its memory of how it voted, and dangerous anywhere else: every
+    /// other copy should be deleted. May be said more than once.
     fn share_replaced(&mut self);
 
     /// A child of `parent`, or `None` to let the view pass without a block.

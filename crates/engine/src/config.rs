@@ -115,8 +115,10 @@ pub struct EngineConfig {
     /// The address on which to listen for other validators.
     pub listen: SocketAddr,
     /// Directory of the engine alone, made readable to its owner only: it holds
-    /// the validator's shares. Losing it while keeping the founding share is
-    /// dangerous: the validator may then vote twice in one view.
+    /// the validator's shares and its memory of how it voted. Who starts again
+    /// without it and with a copy of the share may vote twice in one view; so the
+    /// chain is told to delete the founding share's copy
+    /// ([`crate::Chain::share_replaced`]).
     pub storage_directory: PathBuf,
     /// How far apart blocks are.
     pub pacing: Pacing,

@@ -177,6 +177,9 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
                 };
                 self.vault.keep_share(kept).await?;
             }
+            // From here on the share is where the memory of votes is: who loses
+            // one has lost the other, and cannot vote twice.
+            self.driver.send(Request::ShareReplaced);
         }
         let office = self.office.clone();
         self.take_office(&office).await?;

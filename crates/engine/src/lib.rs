@@ -11,6 +11,7 @@
 //! - `simulation` (feature of that name): the same validator, many at a time,
 //!   on a deterministic runtime and a network that fails on purpose.
 //! - [`resharing`]: how shares are made jointly and handed on.
+//! - [`inspection`]: whether what it stored is still what it wrote.
 //! - [`opening`]: how a block is certified before its circle runs.
 //! - [`keys`]: key material as bytes. [`certificate`]: what exactly is signed.
 //!
@@ -29,6 +30,7 @@ mod epochs;
 mod gossip;
 mod handle;
 mod handover;
+pub mod inspection;
 mod keeper;
 pub mod keys;
 mod lineage;

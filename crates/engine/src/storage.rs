@@ -117,6 +117,24 @@ impl<E: Storage + Metrics + Clock + Supervisor> Archives<E> {
             .map(|finalization| Certificate::from_finalization(&finalization)))
     }
 
+    /// Reads every block and certificate, and says what cannot be read: each has
+    /// a checksum, and a block the digest under which it is kept.
+    pub(crate) async fn verify(&self) -> Result<(), String> {
+        for height in self.blocks.ranges().flat_map(|(from, to)| from..=to) {
+            let block = self.block(height).await;
+            let block = block.map_err(|error| format!("block {height}: {error}"))?;
+            let found = block.map(|block| block.block().header.height.0);
+            if found != Some(height) {
+                return Err(format!("block {height}: another one is in its place"));
+            }
+        }
+        for height in self.finalizations.ranges().flat_map(|(from, to)| from..=to) {
+            let found = self.finalizations.get(Identifier::Index(height)).await;
+            found.map_err(|error| format!("the certificate of block {height}: {error}"))?;
+        }
+        Ok(())
+    }
+
     /// Adds the block from which the chain's state begins, where it is new, so
     /// that no peer has to have it.
     pub(crate) async fn hold(mut self, block: Arc<OrderedBlock>) -> Result<Self, archive::Error> {

@@ -38,8 +38,20 @@ const MAX_HANDSHAKE_AGE: Duration = Duration::from_secs(10);
 /// How long a peer stays blocked after it has sent something invalid: long
 /// enough to cost it its vote for a while, short enough to recover by itself.
 const BLOCK_DURATION: Duration = Duration::from_secs(600);
+/// How often a validator says something on a connection.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence after which a connection is given up. When a network that has split
+/// is joined again, TCP alone would wait for as long as it was apart before it
+/// tries again; a new connection is made at once.
+const SILENCE: Duration = Duration::from_secs(8);
+/// How long the opening of a connection may take. A lost first packet is sent
+/// again after one second and after three.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the engine's tasks may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Begins the name of everything in the engine's directory.
+pub(crate) const PARTITION: &str = "engine";
 
 /// Peers that every validator has room for, beyond its configured ones.
 const LEAST_PEERS: NonZeroUsize = NZUsize!(32);
@@ -58,6 +70,8 @@ pub fn run(config: EngineConfig, chain: Box<dyn Chain>) -> Result<EngineHandle, 
     let (gossip, outbox) = mpsc::channel(GOSSIP_BACKLOG);
     let runtime = tokio::Config::new()
         .with_worker_threads(config.worker_threads)
+        .with_connect_timeout(DIAL_TIMEOUT)
+        .with_read_write_timeout(SILENCE)
         .with_storage_directory(&config.storage_directory);
     let thread_shared = shared.clone();
     let thread_gossip = gossip.clone();
@@ -131,7 +145,7 @@ async fn main(
     let mut stack = stack::start(
         context.child("validator"),
         setup.clone(),
-        "engine",
+        PARTITION,
         seat,
         resident,
     )
@@ -220,7 +234,7 @@ fn network_config(setup: &Setup, listen: SocketAddr) -> lookup::Config<Handshake
         mailbox_size: NZUsize!(1_024),
         send_batch_size: NZUsize!(8),
         handshake_timeout: Duration::from_secs(5),
-        dial_timeout: Duration::from_secs(10),
+        dial_timeout: DIAL_TIMEOUT,
         // A validator that restarts must be back within a second.
         peer_connection_cooldown: Duration::from_millis(250),
         dial_frequency: Duration::from_millis(250),
@@ -228,7 +242,7 @@ fn network_config(setup: &Setup, listen: SocketAddr) -> lookup::Config<Handshake
         // Several validators may share an address (a test, a gateway).
         allowed_handshake_rate_per_ip: Quota::per_second(NZU32!(64)),
         allowed_handshake_rate_per_subnet: Quota::per_second(NZU32!(256)),
-        ping_frequency: Duration::from_secs(5),
+        ping_frequency: PING_INTERVAL,
         // Those of the office now and of the one before, so that who has just
         // been left out can still learn of it.
         tracked_peer_sets: NZUsize!(2),

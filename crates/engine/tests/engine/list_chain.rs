@@ -191,9 +191,8 @@ impl Chain for ListChain {
         panic!("there is no resharing {round}");
     }
 
-    fn share_replaced(&mut self) {
-        panic!("the founding shares stay in office");
-    }
+    /// The tests keep no file of a share.
+    fn share_replaced(&mut self) {}
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
         let (before, branch) = self.branch(parent).expect("the parent was shown before");
