@@ -64,6 +64,50 @@ pub struct NodeConfig {
     /// Which past blocks are kept.
     #[serde(default)]
     pub history: HistoryConfig,
+    /// How full the disk may become.
+    #[serde(default)]
+    pub disk: DiskConfig,
+    /// Who may ask the API for what, and how often.
+    #[serde(default)]
+    pub access: AccessConfig,
+}
+
+/// Who may ask the API for what, and how often.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessConfig {
+    /// The file of operators' tokens (docs/spec/api.md, Operators); none to
+    /// show figures to everybody.
+    pub operators: Option<PathBuf>,
+    /// Requests a second that one address may make; 0 for no limit.
+    pub requests_per_second: u32,
+}
+
+impl Default for AccessConfig {
+    /// A wallet or a gateway makes some a second; a page of a service that asks
+    /// for each of its visitors should have a node of its own.
+    fn default() -> Self {
+        Self {
+            operators: None,
+            requests_per_second: 200,
+        }
+    }
+}
+
+/// How full the disk may become.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskConfig {
+    /// Megabytes of the data directory's file system that must be free: below,
+    /// the node stops in order and waits for room. 0 for none.
+    pub reserve_mb: u64,
+}
+
+impl Default for DiskConfig {
+    /// Above what is written between two looks, and enough to end in order.
+    fn default() -> Self {
+        Self { reserve_mb: 64 }
+    }
 }
 
 /// Which past blocks are kept. The state is never pruned, but its past is: only
@@ -194,6 +238,7 @@ pub(crate) struct Setup {
     pub checkpoints: Policy,
     pub sync: SyncConfig,
     pub history: HistoryConfig,
+    pub access: AccessConfig,
 }
 
 impl NodeConfig {
@@ -215,6 +260,8 @@ impl NodeConfig {
             *file = folder.join(&*file);
         }
         config.share_file = config.share_file.map(|file| folder.join(file));
+        let operators = &mut config.access.operators;
+        *operators = operators.take().map(|file| folder.join(file));
         Ok(config)
     }
 
@@ -268,6 +315,7 @@ impl NodeConfig {
             checkpoints: self.checkpoints,
             sync: self.sync.clone(),
             history: self.history,
+            access: self.access.clone(),
         })
     }
 

@@ -15,15 +15,19 @@
 //!   offered, fetched and restored;
 //! - [`mempool`]: what waits to be put into a block, and who may wait;
 //! - [`api`]: the HTTP interface, version 1;
+//! - `healing`: damaged files set aside before a start; `care`: when a running
+//!   node stops and starts again by itself;
 //! - [`config`]: what a node must be told.
 //!
 //! Consensus is the engine's and the meaning of transactions the ledger's;
 //! this crate holds neither. It is trusted by nobody: a client believes proofs.
 
 pub mod api;
+mod care;
 pub mod chain;
 pub mod checkpoint;
 pub mod config;
+mod healing;
 pub mod mempool;
 mod node;
 #[cfg(any(test, feature = "simulation"))]
@@ -32,6 +36,8 @@ mod signatures;
 pub mod store;
 mod tip;
 
-pub use config::{ConfigError, HistoryConfig, LogConfig, NodeConfig, ValidatorAddress};
+pub use config::{
+    AccessConfig, ConfigError, DiskConfig, HistoryConfig, LogConfig, NodeConfig, ValidatorAddress,
+};
 pub use node::{Node, NodeError, run};
 pub use tip::Tip;

@@ -18,9 +18,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     api::{self, Api},
+    care::{self, Notice},
     chain::{self, ChainError, NodeChain},
     checkpoint::{Shelf, sync},
     config::{ConfigError, LogConfig, NodeConfig, Setup},
+    healing,
     mempool::{Gate, Intake, Mempool},
     store::{Store, StoreError},
     tip::Tip,
@@ -86,6 +88,11 @@ impl Node {
         let api_address = listener
             .local_addr()
             .map_err(system("read the API's address"))?;
+        let circle = setup.genesis.circle();
+        let data_dir = setup.data_dir.clone();
+        blocking(move || healing::set_damaged_aside(&data_dir, circle))
+            .await?
+            .map_err(system("set damaged files aside"))?;
         fetch_state(&setup).await;
         let api = blocking(move || open(setup)).await??;
         let engine = api.engine.clone();
@@ -102,6 +109,11 @@ impl Node {
     /// Where the API is served.
     pub fn api_address(&self) -> SocketAddr {
         self.api_address
+    }
+
+    /// The engine that it runs.
+    pub(crate) fn engine(&self) -> &EngineHandle {
+        &self.engine
     }
 
     /// Waits until the engine or the API ends by itself, which neither should.
@@ -147,18 +159,44 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
         (Err(source), _) | (_, Err(source)) => return Err(system("watch for signals")(source)),
     };
     lend_descriptors();
-    let mut node = Node::start(&config).await?;
-    let failed = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        () = node.ended() => true,
-    };
-    tracing::info!(failed, "the node ends");
-    node.stop().await?;
-    if failed {
-        return Err(EngineError::Stopped("it ended without being asked".to_owned()).into());
+    loop {
+        let told = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        if !live(&config, told).await? {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// One life of a node: until it is told to end, or has a reason to start again,
+/// which is told by true.
+async fn live(config: &NodeConfig, told: impl Future<Output = ()>) -> Result<bool, NodeError> {
+    let mut told = std::pin::pin!(told);
+    tokio::select! {
+        roomy = care::wait_for_room(config) => roomy.map_err(system("wait for room"))?,
+        () = &mut told => return Ok(false),
+    }
+    let mut node = Node::start(config).await?;
+    let notice = tokio::select! {
+        () = &mut told => None,
+        notice = care::notice(&mut node, config) => Some(notice),
+    };
+    tracing::info!(?notice, "the node ends");
+    let stopped = node.stop().await;
+    match notice {
+        None => stopped.map(|()| false),
+        Some(Notice::Behind(_)) => stopped.map(|()| true),
+        // What failed for want of room goes on when there is some.
+        Some(Notice::Full) => Ok(true),
+        Some(Notice::Ended) => {
+            stopped?;
+            Err(EngineError::Stopped("it ended without being asked".to_owned()).into())
+        }
+    }
 }
 
 /// Takes as many file descriptors as the system allows this process: the
@@ -219,6 +257,7 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
         duty,
         checkpoints,
         history,
+        access,
         ..
     } = setup;
     std::fs::create_dir_all(&data_dir)
@@ -246,5 +285,6 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
     intake
         .connect(engine.clone())
         .map_err(system("start the gossip's thread"))?;
-    Ok(Api::new(genesis, tip, mempool, intake, engine, shelf))
+    let api = Api::new(genesis, tip, mempool, intake, engine, shelf);
+    Ok(api.guarded(access.operators.as_deref(), access.requests_per_second))
 }

@@ -3,7 +3,10 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -117,6 +120,46 @@ impl ApiError {
         )
     }
 
+    /// Requests from one address come too fast.
+    pub(crate) fn too_often() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_often",
+            "too many requests come from this address",
+            "try again after the time in Retry-After, or ask another node",
+        )
+    }
+
+    /// No token, or none that suffices.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "this is for the node's operators",
+            "show a token that the node's file of operators names: Authorization: Bearer TOKEN",
+        )
+    }
+
+    /// The body did not come in time.
+    pub(crate) fn slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow",
+            "the body did not come in time",
+            "send it at once, after it is whole",
+        )
+    }
+
+    /// The node has stopped until its operator has done something.
+    pub(crate) fn waiting(why: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting",
+            why,
+            "ask another node; this one goes on by itself once its operator has made room",
+        )
+    }
+
     /// The mempool or its queue is full.
     pub(crate) fn full(message: impl Into<String>) -> Self {
         Self::new(
@@ -212,6 +255,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
         if matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE

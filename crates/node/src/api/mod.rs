@@ -14,13 +14,19 @@ mod events;
 mod headers;
 mod market;
 mod openapi;
+mod operators;
+mod rates;
 mod records;
 mod request;
 mod server;
 mod status;
 mod transactions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -32,7 +38,7 @@ use axum::{
 use engine::EngineHandle;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{Semaphore, oneshot, watch},
 };
 use wire::{CircleId, Genesis, limits::MAX_TRANSACTION_BYTES};
 
@@ -43,6 +49,8 @@ use crate::{
     tip::Tip,
 };
 use error::ApiError;
+use operators::Operators;
+use rates::Rates;
 
 /// Requests that are answered at a time; each holds little more than its body.
 const MAX_REQUESTS: usize = 4096;
@@ -73,6 +81,9 @@ pub struct Api {
     requests: Arc<Semaphore>,
     chunk_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// None where figures are for everybody.
+    operators: Option<Arc<Operators>>,
+    rates: Arc<Rates>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -97,8 +108,18 @@ impl Api {
             chunk_reads: Arc::new(Semaphore::new(checkpoints::MAX_CHUNK_READS)),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            operators: None,
+            rates: Arc::new(Rates::new(0)),
             stopped: watch::channel(false).1,
         }
+    }
+
+    /// Shows figures only to whom the file at `operators` names, if there is one,
+    /// and answers each address so many requests a second; 0 for no limit.
+    pub(crate) fn guarded(mut self, operators: Option<&Path>, per_second: u32) -> Self {
+        self.operators = operators.map(|path| Arc::new(Operators::new(path)));
+        self.rates = Arc::new(Rates::new(per_second));
+        self
     }
 
     /// Reads the store as of the tip, on a thread where that may block.
@@ -123,12 +144,36 @@ pub async fn serve(listener: TcpListener, mut api: Api, mut stopped: watch::Rece
     server::serve(listener, router(api), server::Bounds::default(), end).await;
 }
 
+/// Tells everybody why this node does not answer, until `stopped`.
+pub(crate) async fn serve_nothing(
+    listener: TcpListener,
+    why: String,
+    stopped: oneshot::Receiver<()>,
+) {
+    let end = async {
+        // A sender that is gone means the same.
+        let _ = stopped.await;
+    };
+    let waiting = move || async move { status::waiting(why) };
+    let router = Router::new()
+        // It needs room, and no restart.
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(waiting);
+    server::serve(listener, router, server::Bounds::default(), end).await;
+}
+
 fn router(api: Api) -> Router {
-    let bounded = Router::new()
+    let figures = Router::new()
+        .route("/metrics", get(status::metrics))
+        .route("/v1/engine/metrics", get(status::engine_metrics))
+        .layer(middleware::from_fn_with_state(
+            api.clone(),
+            operators::require_monitor,
+        ));
+    let bounded = figures
         .route("/v1/status", get(status::status))
         .route("/readyz", get(status::ready))
         .route("/healthz", get(status::alive))
-        .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(openapi::openapi))
         .route("/v1/circle", get(circle::circle))
         .route("/v1/transactions", post(transactions::submit))
@@ -166,8 +211,19 @@ fn router(api: Api) -> Router {
         .merge(bounded)
         .fallback(async || ApiError::not_found("path", "see /openapi.json for what there is"))
         .method_not_allowed_fallback(async || ApiError::method())
+        .layer(middleware::from_fn_with_state(api.clone(), count))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
+}
+
+/// Bounds the rate of requests from one address.
+async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<server::ClientAddress>();
+    let counted = address.map_or(Ok(()), |from| api.rates.count(from.0, Instant::now()));
+    match counted {
+        Ok(()) => next.run(request).await,
+        Err(_) => ApiError::too_often().into_response(),
+    }
 }
 
 /// Bounds requests at a time and the time of each.

@@ -21,6 +21,7 @@ use super::{
         status::ready,
         status::alive,
         status::metrics,
+        status::engine_metrics,
         circle::circle,
         transactions::submit,
         transactions::receipt,

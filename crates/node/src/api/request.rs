@@ -1,7 +1,7 @@
 //! What does a request say? Paths, queries and bodies, refused with a hint
 //! where they are malformed.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -52,6 +52,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// How long a body may take: the largest one at 10 kB/s, with room.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The body as it came.
 pub(crate) struct Body(pub Bytes);
 
@@ -59,8 +62,9 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Bytes::from_request(request, state)
+        tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
             .await
+            .map_err(|_| ApiError::slow())?
             .map(Self)
             .map_err(|error| match error {
                 BytesRejection::FailedToBufferBody(failed)

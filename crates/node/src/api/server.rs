@@ -5,10 +5,10 @@
 //! holds them for seconds only. Their number is bounded too: beyond it, new
 //! ones wait in the system's queue. What a request may do is for the routes.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -74,7 +74,7 @@ pub(super) async fn serve(
             accepted = accept(&listener, &places) => accepted,
             () = &mut end => break,
         };
-        let (stream, place) = match accepted {
+        let (stream, address, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // A client that went away, or no descriptor left: neither is
@@ -84,7 +84,11 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let service = Attributed {
+            inner: service.clone(),
+            address,
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         let watched = open.watch(connection);
         tokio::spawn(async move {
             let _place = place;
@@ -99,15 +103,40 @@ pub(super) async fn serve(
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Place)> {
+/// Where a request comes from; an extension of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub IpAddr);
+
+/// A service whose requests say where they come from.
+struct Attributed<S> {
+    inner: S,
+    address: IpAddr,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Attributed<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        let address = ClientAddress(self.address);
+        request.extensions_mut().insert(address);
+        self.inner.call(request)
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, IpAddr, Place)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, from) = listener.accept().await?;
     // Answers are small: each leaves at once.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, from.ip(), place))
 }
 
 #[cfg(test)]

@@ -180,6 +180,19 @@ pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
     (code, Json(status))
 }
 
+/// What a node says of itself that waits for its operator: `healthy` and `why`
+/// as in a status, and an error for those who read that.
+pub(super) fn waiting(why: String) -> axum::response::Response {
+    let error = ApiError::waiting(&why);
+    let body = serde_json::json!({ "healthy": false, "why": [why], "error": error.error });
+    let mut response = error.into_response();
+    *response.body_mut() = body.to_string().into();
+    response
+        .headers_mut()
+        .remove(axum::http::header::CONTENT_LENGTH);
+    response
+}
+
 /// Whether the process is well enough not to be started again.
 #[utoipa::path(get, path = "/healthz", responses((status = 200), (status = 503, body = ApiError)))]
 pub(crate) async fn alive(State(api): State<Api>) -> Result<&'static str, ApiError> {
@@ -191,7 +204,8 @@ pub(crate) async fn alive(State(api): State<Api>) -> Result<&'static str, ApiErr
 }
 
 /// Figures for Prometheus, in its text form.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String),
+    (status = 401, description = "for operators only", body = ApiError)))]
 pub(crate) async fn metrics(State(api): State<Api>) -> String {
     let status = api.status();
     let figures = [
@@ -216,4 +230,11 @@ pub(crate) async fn metrics(State(api): State<Api>) -> String {
         .iter()
         .map(|(name, value)| format!("# TYPE ringfort_{name} gauge\nringfort_{name} {value}\n"))
         .collect()
+}
+
+/// Figures of the engine's parts and its network, in the same form.
+#[utoipa::path(get, path = "/v1/engine/metrics", responses((status = 200, body = String),
+    (status = 401, description = "for operators only", body = ApiError)))]
+pub(crate) async fn engine_metrics(State(api): State<Api>) -> String {
+    api.engine.metrics()
 }

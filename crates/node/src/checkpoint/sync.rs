@@ -190,6 +190,16 @@ pub(crate) async fn fast_forward(wanted: &Wanted<'_>) -> Result<Option<Height>, 
     Ok(Some(height))
 }
 
+/// The height of a state that [`fast_forward`] would fetch for a node whose tip
+/// is `own`; it need not be stopped for the question.
+///
+/// Errors: [`SyncError::Peers`].
+pub(crate) async fn ahead(wanted: &Wanted<'_>, own: Height) -> Result<Option<Height>, SyncError> {
+    let mut peers = Peers::new(&wanted.config.peers)?;
+    let offers = peers.offers(wanted, Some(own)).await;
+    Ok(offers.into_keys().next_back())
+}
+
 /// The tip of the ledger's file; none where there is none.
 fn own_tip(wanted: &Wanted<'_>) -> Result<Option<Height>, SyncError> {
     let path = wanted.data_dir.join(LEDGER);

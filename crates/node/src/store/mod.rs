@@ -80,6 +80,27 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the file does not hold what was written, rather than the system
+    /// not letting it be read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            // A file without the database's first bytes is one of invalid data,
+            // and one that is too short ends too soon.
+            Self::Database(error) => match &**error {
+                redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+                redb::Error::Io(error) => matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+                ),
+                _ => false,
+            },
+            Self::Format { .. } | Self::OtherCircle { .. } | Self::Order { .. } => false,
+        }
+    }
+}
+
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> Self {
         Self::Database(Box::new(error.into()))
@@ -130,6 +151,21 @@ impl Store {
     ///         [`StoreError::Format`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::prepare(Builder::new().set_cache_size(CACHE_BYTES).create(path)?)
+    }
+
+    /// Reads the whole file at `path` and compares it with its checksums, and the
+    /// tree's root with the tip's header.
+    ///
+    /// Errors: those of [`Store::open`] and [`Store::check`]; of a damaged file
+    ///         such as [`StoreError::is_damage`] tells.
+    pub fn verify(path: &Path, circle: CircleId) -> Result<(), StoreError> {
+        let mut database = Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+        if !database.check_integrity()? {
+            tracing::warn!(
+                "the ledger's file was not closed in order; its last whole state stands"
+            );
+        }
+        Self::prepare(database)?.check(circle)
     }
 
     /// A store on a disk in memory.

@@ -77,6 +77,8 @@ pub fn configure(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> 
         checkpoints: Default::default(),
         sync: Default::default(),
         history: Default::default(),
+        disk: Default::default(),
+        access: Default::default(),
     }
 }
 

@@ -1,0 +1,171 @@
+//! Who is let in, how often, and how slowly: over HTTP.
+
+mod harness;
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use harness::{configure, free_ports};
+use node::{AccessConfig, Node, NodeConfig, sample::Circle};
+use reqwest::{Client, StatusCode};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+const TOKEN: &str = "7f1c0a55c2f7b8d7a1f3e3f4a7f4e5f6";
+
+struct Running {
+    node: Node,
+    http: Client,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start(change: impl FnOnce(&mut NodeConfig, &std::path::Path)) -> Self {
+        let circle = Circle::new(1);
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = configure(&circle, 0, &free_ports(1), folder.path());
+        change(&mut config, folder.path());
+        Self {
+            node: Node::start(&config).await.unwrap(),
+            http: Client::new(),
+            folder,
+        }
+    }
+
+    async fn metrics(&self, path: &str, token: Option<&str>) -> reqwest::Response {
+        let url = format!("http://{}{path}", self.node.api_address());
+        let mut request = self.http.get(url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap()
+    }
+}
+
+/// SHA-256 by a program that nobody here wrote, as an operator would.
+fn sha256(token: &str) -> String {
+    let sum = std::process::Command::new("sh")
+        .args(["-c", "printf %s \"$0\" | sha256sum", token])
+        .output()
+        .unwrap();
+    String::from_utf8(sum.stdout).unwrap()[..64].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_for_those_with_a_token_which_can_be_taken_back() {
+    let running = Running::start(|config, folder| {
+        let path = folder.join("operators.toml");
+        let sha256 = sha256(TOKEN);
+        let entry = format!("[[token]]\nname = \"p\"\nrole = \"monitor\"\nsha256 = \"{sha256}\"\n");
+        fs::write(&path, entry).unwrap();
+        config.access.operators = Some(path);
+    })
+    .await;
+    let wrong = TOKEN.replace('7', "8");
+    for path in ["/metrics", "/v1/engine/metrics"] {
+        for token in [None, Some(wrong.as_str()), Some("")] {
+            let answer = running.metrics(path, token).await;
+            assert_eq!(
+                answer.status(),
+                StatusCode::UNAUTHORIZED,
+                "{path} {token:?}"
+            );
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        }
+        // The engine's have nothing to say before it runs.
+        let deadline = Instant::now() + harness::PATIENCE;
+        loop {
+            let answer = running.metrics(path, Some(TOKEN)).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            if answer.text().await.unwrap().contains("# TYPE") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{path} has no figures");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // Everybody sees whether it is well.
+    assert_ne!(
+        running.metrics("/readyz", None).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    fs::write(running.folder.path().join("operators.toml"), "").unwrap();
+    let answer = running.metrics("/metrics", Some(TOKEN)).await;
+    assert_eq!(
+        answer.status(),
+        StatusCode::UNAUTHORIZED,
+        "it was taken back"
+    );
+    running.node.stop().await.unwrap();
+}
+
+/// An address of this machine that is not its loopback's, if it has one.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Nothing is sent: it only chooses the address that would be used.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_asks_too_often_is_told_when_to_come_again() {
+    let Some(own) = own_address() else {
+        eprintln!("skipped: this machine has no address but its loopback's");
+        return;
+    };
+    let running = Running::start(|config, _| {
+        config.api = (Ipv4Addr::UNSPECIFIED, 0).into();
+        config.access = AccessConfig {
+            requests_per_second: 5,
+            ..AccessConfig::default()
+        };
+    })
+    .await;
+    let port = running.node.api_address().port();
+    let ask = async |address: IpAddr| {
+        let url = format!("http://{}/v1/circle", SocketAddr::new(address, port));
+        running.http.get(url).send().await.unwrap()
+    };
+    let mut refused = None;
+    for _ in 0..40 {
+        let answer = ask(own).await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer.headers()["retry-after"].clone());
+            break;
+        }
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    assert_eq!(refused.expect("forty at once are too many"), "1");
+    let local = ask(Ipv4Addr::LOCALHOST.into()).await;
+    assert_eq!(local.status(), StatusCode::OK, "others are answered");
+    let deadline = Instant::now() + harness::PATIENCE;
+    while ask(own).await.status() != StatusCode::OK {
+        assert!(Instant::now() < deadline, "it is never let in again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    running.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let running = Running::start(|_, _| {}).await;
+    let mut slow = TcpStream::connect(running.node.api_address())
+        .await
+        .unwrap();
+    slow.write_all(b"POST /v1/transactions HTTP/1.1\r\nhost: node\r\ncontent-length: 300\r\n\r\nx")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let read = slow.read_to_end(&mut answer);
+    let closed = tokio::time::timeout(Duration::from_secs(60), read).await;
+    closed.expect("the connection is closed").unwrap();
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 408"), "{text}");
+    running.node.stop().await.unwrap();
+}
