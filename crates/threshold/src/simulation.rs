@@ -5,6 +5,7 @@
 //! stored and read again at every step, so that each step is also a restart.
 
 mod rounds;
+mod runs;
 mod secrecy;
 
 use std::collections::BTreeMap;
