@@ -1,6 +1,9 @@
 //! Decoders of the vault (credentials, program files) and of a keykeeper's channel.
 
-use keykeeper::channel::{FromCore, ToCore};
+use keykeeper::{
+    channel::{FromCore, ToCore},
+    recovery::{HandedOver, RecoveryRequest},
+};
 use vault::{Certificate, Code, Credential, certify, sign};
 use wire::{CircleId, CircleKey, Digest, SigningKey, channel};
 
@@ -67,6 +70,16 @@ pub(crate) fn keykeeper_frames() -> Vec<Vec<u8>> {
         bytes(&begin),
         bytes(&ToCore::Proofs(vec![vec![1, 2, 3]])),
         bytes(&ToCore::Act),
+        bytes(&ToCore::Restore {
+            circle_key: CircleKey([2; 96]),
+            sealing_key: [3; 32],
+            sealed: vec![4; 60],
+            proofs: vec![vec![1, 2, 3]],
+            pieces: vec![HandedOver {
+                holder: 1,
+                sealed: [5; 80],
+            }],
+        }),
         borsh::to_vec(&done).expect("a message always encodes"),
     ]
 }
@@ -77,5 +90,25 @@ pub(crate) fn keykeeper_frame(bytes: &[u8]) {
     }
     if let Ok(message) = channel::decode_frame::<FromCore>(bytes) {
         assert_eq!(borsh::to_vec(&message).expect("it encodes"), bytes);
+    }
+}
+
+/// What a host that restores a keykeeper asks members for.
+pub(crate) fn recovery_requests() -> Vec<Vec<u8>> {
+    let request = RecoveryRequest {
+        circle: CircleId([1; 32]),
+        keeper: [2; 32],
+        key: [3; 32],
+        evidence: wire::Evidence {
+            kind: wire::EvidenceKind::Development,
+            bytes: vec![4; 40],
+        },
+    };
+    vec![request.encode()]
+}
+
+pub(crate) fn recovery_request(bytes: &[u8]) {
+    if let Some(request) = RecoveryRequest::decode(bytes) {
+        assert_eq!(request.encode(), bytes, "one form");
     }
 }

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use handshake::Entropy;
 use threshold::{
-    Answer, Asker, Board, Committee, Dealing, Join, Keeper, LabelKey, OneTimeKey, Phase, Post,
-    Task, Verdict,
+    Answer, Asker, Board, Committee, Dealing, EscrowTerms, Join, Keeper, KeyEscrow, LabelKey,
+    OneTimeKey, Phase, Post, Task, Verdict,
 };
 use wire::{CircleId, Digest};
 
@@ -155,4 +155,35 @@ pub(crate) fn messages() -> Vec<Vec<u8>> {
 
 pub(crate) fn message(bytes: &[u8]) {
     let _ = label_key().decrypt(bytes);
+}
+
+fn escrow_terms() -> EscrowTerms {
+    EscrowTerms {
+        circle: CircleId([1; 32]),
+        keeper: round().keepers[0].key(),
+        round: 1,
+        holders: (1..=4)
+            .map(|one| threshold::escrow_public(&[one; 32]))
+            .collect(),
+        least: 3,
+    }
+}
+
+pub(crate) fn escrows() -> Vec<Vec<u8>> {
+    let round = round();
+    let terms = escrow_terms();
+    let made = threshold::escrow(&round.keepers[0], &round.committee, &terms, &mut Entropy);
+    vec![made.expect("it holds a share").encode()]
+}
+
+pub(crate) fn escrow(bytes: &[u8]) {
+    let Some(escrow) = KeyEscrow::decode(bytes) else {
+        return;
+    };
+    assert_eq!(escrow.encode(), bytes, "one form");
+    let (committee, terms) = (&round().committee, escrow_terms());
+    if escrow.check(committee, &terms).is_ok() {
+        let _ = threshold::open_piece(&[1; 32], committee, &terms, &escrow);
+    }
+    let _ = threshold::restore(&[9; 32], committee, &terms, &escrow, &[]);
 }

@@ -44,6 +44,16 @@ pub const TARGETS: &[Target] = &[
         run: applications::keykeeper_frame,
     },
     Target {
+        name: "recovery_request",
+        seeds: applications::recovery_requests,
+        run: applications::recovery_request,
+    },
+    Target {
+        name: "key_escrow",
+        seeds: keys::escrows,
+        run: keys::escrow,
+    },
+    Target {
         name: "presentation",
         seeds: presentation::texts,
         run: presentation::text,

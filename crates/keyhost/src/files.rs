@@ -28,6 +28,11 @@ impl Files {
         }
     }
 
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     fn sealing_key_file(&self) -> PathBuf {
         self.directory.join("sealing.key")
     }
@@ -75,25 +80,58 @@ impl Files {
     ///
     /// Errors: the file system's; a file that is too long.
     pub fn sealed(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(self.state_file())?
-            .take(MAX_SEALED_BYTES + 1)
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_SEALED_BYTES {
-            return Err(io::Error::other("the sealed state is too long"));
-        }
-        Ok(bytes)
+        read_short(&self.state_file())
+    }
+
+    fn recovery_file(&self) -> PathBuf {
+        self.directory.join("recovery.sealed")
+    }
+
+    /// The sealed key to which members hand a lost keykeeper's pieces over.
+    ///
+    /// Errors: the file system's; a file that is too long.
+    pub fn recovery(&self) -> io::Result<Vec<u8>> {
+        read_short(&self.recovery_file())
+    }
+
+    /// Keeps that key in the place of an earlier one; on disk when this returns.
+    ///
+    /// Errors: the file system's.
+    pub fn keep_recovery(&self, sealed: &[u8]) -> io::Result<()> {
+        self.replace(&self.recovery_file(), sealed)
+    }
+
+    /// Forgets that key: the keykeeper is restored.
+    ///
+    /// Errors: the file system's.
+    pub fn forget_recovery(&self) -> io::Result<()> {
+        fs::remove_file(self.recovery_file())
     }
 
     /// Keeps the sealed state in the place of what was there; on disk when this returns.
     ///
     /// Errors: the file system's.
     pub fn keep(&self, sealed: &[u8]) -> io::Result<()> {
+        self.replace(&self.state_file(), sealed)
+    }
+
+    /// Removes the sealing key's file: another place keeps it. The disk may keep its
+    /// blocks for a while.
+    ///
+    /// Errors: the file system's.
+    pub fn forget_sealing_key(&self) -> io::Result<()> {
+        fs::remove_file(self.sealing_key_file())
+    }
+
+    /// Writes a file of this directory in the place of what was there; on disk when
+    /// this returns.
+    ///
+    /// Errors: the file system's.
+    pub fn replace(&self, path: &Path, sealed: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(sealed)?;
         file.as_file().sync_all()?;
-        file.persist(self.state_file())
-            .map_err(|error| error.error)?;
+        file.persist(path).map_err(|error| error.error)?;
         File::open(&self.directory)?.sync_all()
     }
 
@@ -112,6 +150,17 @@ impl Files {
             .parse()
             .ok()
     }
+}
+
+fn read_short(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_SEALED_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SEALED_BYTES {
+        return Err(io::Error::other("the sealed file is too long"));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -92,14 +92,18 @@ impl Signer for ByCore {
 }
 
 impl Host {
-    /// Starts `program` on the state in `files`; makes an identity first if there
-    /// is none. To be called on a thread that lives as long as the host.
+    /// Starts `program` on the state in `files`, sealed under `sealing_key`; makes an
+    /// identity first if there is none. To be called on a thread that lives as long as the host.
     ///
     /// Errors: [`HostError`].
-    pub async fn start(client: Client, program: &Program, files: Files) -> Result<Self, HostError> {
-        let sealing_key = files.sealing_key()?;
+    pub async fn start(
+        client: Client,
+        program: &Program,
+        files: Files,
+        sealing_key: &[u8; 32],
+    ) -> Result<Self, HostError> {
         if !files.exist() {
-            let (key, sealed) = crate::make(program, &sealing_key)?;
+            let (key, sealed) = crate::make(program, sealing_key)?;
             files.keep(&sealed)?;
             files.publish(&key)?;
         }

@@ -4,7 +4,8 @@
 //! one descriptor. [`make`] has it make an identity; [`Host`] runs it: brings it
 //! proofs, sends the transactions that it signs, keeps the state that it seals,
 //! and says when the ledger has changed. [`Remote`] is the circle as an account
-//! sees it, for who asks for a key in a process of its own.
+//! sees it, for who asks for a key in a process of its own. [`recover`] and [`restore`]
+//! bring a lost keykeeper back from the members' escrow.
 //!
 //! Nothing here is trusted by the protected process. It sees public keys, sealed
 //! bytes and transactions; and it holds the sealing key, which keeps the state
@@ -18,6 +19,6 @@ mod remote;
 
 pub use files::Files;
 pub use host::{Host, HostError, Progress};
-pub use link::{LinkError, make};
+pub use link::{LinkError, Recovering, make, recover, restore};
 pub use program::Program;
 pub use remote::Remote;

@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
-use keykeeper::channel::{FromCore, ToCore};
+use keykeeper::{
+    channel::{FromCore, ToCore},
+    recovery::{HandedOver, KeeperKey},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 use wire::{
-    PublicKey,
+    CircleId, CircleKey, Digest, PublicKey,
     channel::{FrameError, decode_frame, encode_frame, frame_length},
 };
 use zeroize::Zeroizing;
@@ -83,36 +86,110 @@ impl Link {
     }
 }
 
-/// Has `program` make an identity: its public key, and the state sealed under
-/// `sealing_key`.
+/// Starts `program`, has it do one thing, and hears the answer; it then ends.
 ///
 /// Errors: [`LinkError`].
-pub fn make(program: &Program, sealing_key: &[u8; 32]) -> Result<(PublicKey, Vec<u8>), LinkError> {
+fn once(program: &Program, message: &ToCore) -> Result<FromCore, LinkError> {
     let mut child = program.command().spawn()?;
-    let mut talk = || -> Result<(PublicKey, Vec<u8>), LinkError> {
+    let mut talk = || -> Result<FromCore, LinkError> {
         let missing = || std::io::Error::other("a pipe is missing");
         let mut input = child.stdin.take().ok_or_else(missing)?;
         let mut output = child.stdout.take().ok_or_else(missing)?;
         let mut frame = Zeroizing::new(Vec::new());
-        let make = ToCore::Make {
-            sealing_key: *sealing_key,
-        };
-        encode_frame(&make, &mut frame)?;
+        encode_frame(message, &mut frame)?;
         input.write_all(&frame)?;
         let mut header = [0; 4];
         output.read_exact(&mut header)?;
         let mut body = vec![0; frame_length(header)?];
         output.read_exact(&mut body)?;
         match decode_frame(&body)? {
-            FromCore::Made { key, sealed } => Ok((key, sealed)),
             FromCore::Fault(why) => Err(LinkError::Fault(why)),
-            _ => Err(LinkError::Order),
+            answer => Ok(answer),
         }
     };
-    let made = talk();
-    if made.is_err() {
+    let answer = talk();
+    if answer.is_err() {
         let _ = child.kill();
     }
     child.wait()?;
-    made
+    answer
+}
+
+/// Has `program` make an identity: its public key, and the state sealed under
+/// `sealing_key`.
+///
+/// Errors: [`LinkError`].
+pub fn make(program: &Program, sealing_key: &[u8; 32]) -> Result<(PublicKey, Vec<u8>), LinkError> {
+    let make = ToCore::Make {
+        sealing_key: *sealing_key,
+    };
+    match once(program, &make)? {
+        FromCore::Made { key, sealed } => Ok((key, sealed)),
+        _ => Err(LinkError::Order),
+    }
+}
+
+/// A key to which members hand the pieces of a lost keykeeper over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovering {
+    /// The key.
+    pub key: [u8; 32],
+    /// What evidence of it must bind.
+    pub report_data: Digest,
+    /// Its secret half, sealed under the sealing key.
+    pub sealed: Vec<u8>,
+}
+
+/// Has `program` make such a key.
+///
+/// Errors: [`LinkError`].
+pub fn recover(
+    program: &Program,
+    sealing_key: &[u8; 32],
+    circle: CircleId,
+    keeper: KeeperKey,
+) -> Result<Recovering, LinkError> {
+    let recover = ToCore::Recover {
+        circle,
+        keeper,
+        sealing_key: *sealing_key,
+    };
+    match once(program, &recover)? {
+        FromCore::Recovering {
+            key,
+            report_data,
+            sealed,
+        } => Ok(Recovering {
+            key,
+            report_data,
+            sealed,
+        }),
+        _ => Err(LinkError::Order),
+    }
+}
+
+/// Has `program` become the keykeeper whose pieces were handed over to the key in
+/// `sealed`: its public key, and the state sealed.
+///
+/// Shape:  `proofs` are of [`keykeeper::recovery::keys`].
+/// Errors: [`LinkError`].
+pub fn restore(
+    program: &Program,
+    sealing_key: &[u8; 32],
+    circle_key: CircleKey,
+    sealed: Vec<u8>,
+    proofs: Vec<Vec<u8>>,
+    pieces: Vec<HandedOver>,
+) -> Result<(PublicKey, Vec<u8>), LinkError> {
+    let restore = ToCore::Restore {
+        circle_key,
+        sealing_key: *sealing_key,
+        sealed,
+        proofs,
+        pieces,
+    };
+    match once(program, &restore)? {
+        FromCore::Made { key, sealed } => Ok((key, sealed)),
+        _ => Err(LinkError::Order),
+    }
 }

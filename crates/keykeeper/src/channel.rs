@@ -7,18 +7,42 @@
 //! transactions that go on a public ledger.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use threshold::HandedOver;
 use wire::{
     Action, CircleId, CircleKey, Digest, Evidence, KeyRequestId, PublicKey, Reject, Signature,
     Transaction, TransactionId,
 };
 
-/// From the host. Not to be printed: two of them hold the sealing key.
+/// From the host. Not to be printed: some of them hold the sealing key.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum ToCore {
     /// Make an identity and give it back sealed; the process then ends.
     Make {
         /// Under which its state is sealed; see docs/spec/keys.md §2.
         sealing_key: [u8; 32],
+    },
+    /// Make a key to which members hand the pieces of a lost keykeeper over; the
+    /// process then ends.
+    Recover {
+        /// The circle.
+        circle: CircleId,
+        /// The keykeeper.
+        keeper: [u8; 32],
+        /// Under which that key is sealed.
+        sealing_key: [u8; 32],
+    },
+    /// Become that keykeeper; the process then ends.
+    Restore {
+        /// The key that proofs are checked under.
+        circle_key: CircleKey,
+        /// Under which the key was sealed, and the state will be.
+        sealing_key: [u8; 32],
+        /// What [`FromCore::Recovering`] gave.
+        sealed: Vec<u8>,
+        /// Proofs of [`crate::recovery::keys`], in order.
+        proofs: Vec<Vec<u8>>,
+        /// What members handed over.
+        pieces: Vec<HandedOver>,
     },
     /// First of all: which circle, and the sealed state.
     Begin {
@@ -61,7 +85,16 @@ pub enum SendFailure {
 /// From the core.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum FromCore {
-    /// Answers [`ToCore::Make`].
+    /// Answers [`ToCore::Recover`].
+    Recovering {
+        /// To which members seal their pieces.
+        key: [u8; 32],
+        /// What evidence must bind.
+        report_data: Digest,
+        /// Its secret half, sealed.
+        sealed: Vec<u8>,
+    },
+    /// Answers [`ToCore::Make`] and [`ToCore::Restore`].
     Made {
         /// The identity.
         key: PublicKey,

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use threshold::{
-    Answer, Board, Committee, Dealing, Join, Keeper, KeeperError, KeeperKey, Phase, Post, Task,
+    Answer, Board, Committee, Dealing, EscrowTerms, Join, Keeper, KeeperError, KeeperKey, Phase,
+    Post, Task,
 };
 use tracing::{info, warn};
 use wire::{
-    Action, AnswerKey, Digest, KeyPhase, KeyRequestId, PostKeyRound, PublicKey,
-    record::{self, KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Label, Rules},
+    Action, AnswerKey, Digest, KeyPhase, KeyRequestId, PostEscrow, PostKeyRound, PublicKey,
+    record::{
+        self, EscrowHolders, KeyCommittee, KeyEscrow, KeyMessage, KeyOutcome, KeyRequest, KeyRound,
+        Label, Rules,
+    },
     state_key,
 };
 
@@ -59,6 +63,8 @@ pub enum Step {
     Answered(KeyRequestId),
     /// It refused a request.
     Refused(KeyRequestId),
+    /// It put its share of that round in escrow among the members.
+    Escrowed(u64),
 }
 
 /// A keykeeper. Its secret is in its store and decoded for the time of an act.
@@ -121,6 +127,10 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
         let mut steps = Vec::new();
         steps.extend(self.take_part().await?);
         self.answer_requests(&mut steps).await?;
+        if steps.is_empty() {
+            // Whoever waits for an answer does not wait for this.
+            steps.extend(self.put_in_escrow().await?);
+        }
         Ok(steps)
     }
 
@@ -222,6 +232,60 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
             }
         }
         Ok(None)
+    }
+
+    /// Shares its share among the members, once for each round and list of them.
+    async fn put_in_escrow(&mut self) -> Result<Option<Step>, KeykeeperError> {
+        let Some(round) = self.holds else {
+            return Ok(None);
+        };
+        let keys = vec![
+            state_key::key_committee(),
+            state_key::escrow_holders(),
+            state_key::key_escrow(&self.key),
+        ];
+        let reading = self.circle.read(keys).await?;
+        let committee = decode::<KeyCommittee>(&reading, 0)?.filter(|now| now.round == round);
+        let holders = decode::<EscrowHolders>(&reading, 1)?.filter(EscrowHolders::suffice);
+        let (Some(committee), Some(holders)) = (committee, holders) else {
+            return Ok(None);
+        };
+        let posted: Option<KeyEscrow> = decode(&reading, 2)?;
+        if posted.is_some_and(|posted| posted.round == round && posted.holders == holders) {
+            return Ok(None);
+        }
+        let committee = Committee::decode(&committee.sharing).map_err(|_| KeykeeperError::Round)?;
+        let keeper = decode_keeper(&self.store)?;
+        let terms = EscrowTerms {
+            circle: self.circle.id(),
+            keeper: keeper.key(),
+            round,
+            holders: holders.keys(),
+            least: usize::from(holders.least),
+        };
+        let mut entropy = StdRng::from_seed(*fresh());
+        let escrow = match threshold::escrow(&keeper, &committee, &terms, &mut entropy) {
+            Ok(escrow) => escrow,
+            Err(error) => {
+                warn!(%error, round, "cannot put its share in escrow");
+                return Ok(None);
+            }
+        };
+        drop(keeper);
+        let action = PostEscrow {
+            round,
+            holders: holders.digest(),
+            escrow: escrow.encode(),
+        };
+        match self.circle.send(Action::PostEscrow(action)).await {
+            Ok(_) => Ok(Some(Step::Escrowed(round))),
+            // Members or the round changed in between: the next look sees it.
+            Err(CircleError::Rejected(reject)) => {
+                warn!(%reject, round, "an escrow was refused");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn read_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CircleError> {

@@ -20,6 +20,8 @@ mod holder;
 mod keykeeper;
 mod peers;
 pub mod protected;
+mod proven;
+pub mod recovery;
 mod sealing;
 mod store;
 

@@ -13,7 +13,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use proof::Proof;
 use sandbox::SecretPage;
 use threshold::Keeper;
 use wire::{
@@ -28,7 +27,9 @@ use crate::{
     channel::{FromCore, SendFailure, ToCore},
     fresh,
     keykeeper::KeykeeperError,
-    sealing,
+    proven::prove,
+    recovery::{self, RecoveryError},
+    sealing::{self, Kind},
     store::{Store, StoreError},
 };
 
@@ -81,6 +82,9 @@ pub enum CoreError {
     /// The keykeeper cannot go on.
     #[error(transparent)]
     Keykeeper(#[from] KeykeeperError),
+    /// A lost keykeeper cannot be restored.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
 }
 
 /// Both ends of the channel.
@@ -151,7 +155,7 @@ impl<R: Read + Send + 'static, W: Write + Send + 'static> Store for Sealed<R, W>
     fn put(&self, secret: &[u8]) -> Result<(), StoreError> {
         let sealed = self.0.page.write(|page| {
             page.put(secret)
-                .then(|| sealing::seal(&page.sealing_key, secret))
+                .then(|| sealing::seal(Kind::State, &page.sealing_key, secret))
         });
         let sealed = sealed.ok_or_else(|| StoreError("it is too long".to_owned()))?;
         match self.0.pipes().ask(&FromCore::Store(sealed)) {
@@ -180,38 +184,9 @@ impl<R: Read, W: Write> ByHost<R, W> {
         self.core.pipes().ask(message).map_err(unavailable)
     }
 
-    /// Checks proofs of `keys`: all of this circle, of one height, and no older
-    /// than what was seen.
+    /// As [`prove`], and no older than what was seen.
     fn check(&self, keys: &[Vec<u8>], proofs: &[Vec<u8>]) -> Result<Reading, CircleError> {
-        if proofs.len() != keys.len() {
-            return Err(unavailable("not every key has a proof"));
-        }
-        let mut reading: Option<Reading> = None;
-        for (key, bytes) in keys.iter().zip(proofs) {
-            let proven = Proof::decode(bytes)
-                .map_err(unavailable)?
-                .verify(&self.circle_key)
-                .map_err(unavailable)?;
-            if proven.circle() != self.circle || proven.key() != key.as_slice() {
-                return Err(unavailable("a proof of something else"));
-            }
-            let value = proven.value().map(<[u8]>::to_vec);
-            match &mut reading {
-                None => {
-                    reading = Some(Reading {
-                        height: proven.height(),
-                        time_ms: proven.time_ms(),
-                        header: proven.header_digest(),
-                        values: vec![value],
-                    });
-                }
-                Some(reading) if reading.header == proven.header_digest() => {
-                    reading.values.push(value);
-                }
-                Some(_) => return Err(unavailable("proofs of two heights")),
-            }
-        }
-        let reading = reading.ok_or_else(|| unavailable("nothing was asked"))?;
+        let reading = prove(self.circle, &self.circle_key, keys, proofs).map_err(unavailable)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if reading.height < *seen {
             return Err(unavailable("proofs older than what was seen"));
@@ -322,10 +297,26 @@ where
     let (circle, circle_key) = match first {
         None => return Ok(()),
         Some(ToCore::Make { sealing_key }) => {
-            let keeper = Keeper::new(*fresh());
-            let sealed = sealing::seal(&sealing_key, &keeper.encode());
-            let key = PublicKey::Ed25519(keeper.key());
-            return core.pipes().send(&FromCore::Made { key, sealed });
+            let made = made(&Keeper::new(*fresh()), &sealing_key);
+            return core.pipes().send(&made);
+        }
+        Some(ToCore::Recover {
+            circle,
+            keeper,
+            sealing_key,
+        }) => {
+            let recovering = recovery::begin(circle, keeper, &sealing_key);
+            return core.pipes().send(&recovering);
+        }
+        Some(ToCore::Restore {
+            circle_key,
+            sealing_key,
+            sealed,
+            proofs,
+            pieces,
+        }) => {
+            let keeper = recovery::restore(&circle_key, &sealing_key, &sealed, &proofs, &pieces)?;
+            return core.pipes().send(&made(&keeper, &sealing_key));
         }
         Some(ToCore::Begin {
             circle,
@@ -333,7 +324,8 @@ where
             sealing_key,
             sealed,
         }) => {
-            let state = sealing::open(&sealing_key, &sealed).ok_or(CoreError::Sealed)?;
+            let state =
+                sealing::open(Kind::State, &sealing_key, &sealed).ok_or(CoreError::Sealed)?;
             let fits = core.page.write(|page| {
                 page.sealing_key = sealing_key;
                 page.put(&state)
@@ -372,6 +364,14 @@ where
             trouble,
             holds,
         })?;
+    }
+}
+
+/// A keykeeper's public key, and its state as the host keeps it.
+fn made(keeper: &Keeper, sealing_key: &[u8; 32]) -> FromCore {
+    FromCore::Made {
+        key: PublicKey::Ed25519(keeper.key()),
+        sealed: sealing::seal(Kind::State, sealing_key, &keeper.encode()),
     }
 }
 

@@ -249,6 +249,8 @@ impl<'a> Execution<'a> {
             Action::RotateLabel(action) => keys::rotate(self, sender, action),
             Action::RequestKey(action) => keys::request(self, sender, action),
             Action::AnswerKey(action) => keys::answer(self, sender, action),
+            Action::SetEscrowKey(action) => keys::set_escrow_key(self, sender, action),
+            Action::PostEscrow(action) => keys::post_escrow(self, sender, action),
             Action::Propose(action) => members::propose(self, sender, action),
             Action::Vote(action) => members::vote(self, sender, action),
             Action::Deal(action) => members::deal(self, sender, action),

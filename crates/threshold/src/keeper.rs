@@ -107,6 +107,20 @@ impl Keeper {
         }
     }
 
+    /// One that was lost and comes back with its share.
+    pub(crate) fn restored(identity: &[u8; 32], round: u64, share: &Share) -> Self {
+        Self {
+            secrets: Secrets {
+                identity: *identity,
+                holding: Some(Holding {
+                    round,
+                    share: share.encode().to_vec(),
+                }),
+                pending: None,
+            },
+        }
+    }
+
     /// Everything that it must keep, secret as a whole.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(borsh::to_vec(&self.secrets).expect("secrets always encode"))

@@ -16,6 +16,7 @@
 //! - [`Board`]: the public messages of one round, and what they come to;
 //! - [`Keeper`]: a keykeeper's secret side of a round, and its share;
 //! - [`answer`] and [`Asker`]: from a request for a label's key to [`LabelKey`];
+//! - [`escrow()`] and [`restore`]: a keykeeper's share among members, and back;
 //! - [`LabelKey`] to usable keys, and [`encrypt`] to a label.
 //!
 //! What it trusts: that all parties see one list of messages in one order, each
@@ -29,6 +30,7 @@ mod board;
 mod committee;
 mod derive;
 mod encryption;
+mod escrow;
 mod keeper;
 mod label;
 mod message;
@@ -44,6 +46,10 @@ pub use committee::{
 };
 pub use derive::{DerivedKey, HpkeKeyPair};
 pub use encryption::{ENCRYPTION_OVERHEAD, EncryptionError, MAX_ENCRYPTED_BYTES, encrypt};
+pub use escrow::{
+    EscrowError, EscrowTerms, HandedOver, KeyEscrow, MAX_ESCROW_BYTES, Piece, escrow,
+    escrow_public, escrow_quorum, escrow_secret, open_piece, restore,
+};
 pub use keeper::{Keeper, KeeperError, Post};
 pub use label::{AnswerError, Asker, LabelKey, OneTimeKey, PARTIAL_BYTES, answer};
 pub use message::{

@@ -161,6 +161,10 @@ pub const KEY_WINDOW_BLOCKS: std::ops::RangeInclusive<u32> = 8..=100_000;
 /// dealing for each must fit a transaction.
 pub const MAX_KEYKEEPERS: usize = 64;
 
+/// A keykeeper's share in escrow among the most members is below 20 KiB
+/// (`threshold` checks that it fits).
+pub const MAX_KEY_ESCROW_BYTES: usize = 23 * 1024;
+
 /// What a keykeeper posts in a round: a dealing for 64 players is below 10 KiB.
 pub const MAX_KEY_POST_BYTES: usize = 10 * 1024;
 

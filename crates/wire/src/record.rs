@@ -13,7 +13,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 pub use keys::{
-    KeyAnswer, KeyCommittee, KeyMessage, KeyOutcome, KeyRequest, KeyRound, Keykeeper, Label,
+    EscrowHolder, EscrowHolders, KeyAnswer, KeyCommittee, KeyEscrow, KeyMessage, KeyOutcome,
+    KeyRequest, KeyRound, Keykeeper, Label,
 };
 pub use names::{
     AddressOwners, Bid, Commitment, Name, NameEndpoint, NameStatus, NameUpdates, Recovery,

@@ -536,6 +536,19 @@ pub fn key_committee() -> Vec<u8> {
     join("g/", &[b"committee"])
 }
 
+/// [`crate::record::EscrowHolders`].
+pub fn escrow_holders() -> Vec<u8> {
+    join("g/", &[b"holders"])
+}
+
+/// Prefix of [`key_escrow`]; what follows is the keykeeper's Ed25519 key.
+pub const KEY_ESCROWS: &[u8] = b"g/escrow/";
+
+/// [`crate::record::KeyEscrow`].
+pub fn key_escrow(keeper: &PublicKey) -> Vec<u8> {
+    join("g/escrow/", &[keeper.bytes()])
+}
+
 /// [`crate::record::KeyRound`]: the round that is under way, or the last one.
 pub fn key_round() -> Vec<u8> {
     join("g/", &[b"round"])

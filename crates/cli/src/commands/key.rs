@@ -1,6 +1,9 @@
 //! `ringfort key …`: keys that nobody holds alone. Labels, encryption to them,
 //! and opening what was encrypted.
 
+mod escrow;
+mod recovery;
+
 use std::{
     fs::OpenOptions,
     io::Write as _,
@@ -42,6 +45,12 @@ pub enum Key {
         #[arg(long, default_value_t = 1000)]
         window: u32,
     },
+    /// Keep pieces of keykeepers' shares, as a member.
+    #[command(subcommand)]
+    Escrow(escrow::Escrow),
+    /// Restore a lost keykeeper from the members' pieces.
+    #[command(subcommand)]
+    Recover(recovery::Recover),
     /// Grant a label: its key exists from now on.
     Grant(Terms),
     /// Begin a label's next epoch, under another policy.
@@ -116,6 +125,8 @@ pub fn execute(session: &Session, command: Key) -> anyhow::Result<Status> {
     match command {
         Key::Show => show(session),
         Key::Keepers { keepers, window } => propose(session, keepers, window),
+        Key::Escrow(command) => escrow::execute(session, command),
+        Key::Recover(command) => recovery::execute(session, command),
         Key::Grant(terms) => {
             let policy = terms.policy(session)?;
             let action = Action::GrantLabel(GrantLabel {

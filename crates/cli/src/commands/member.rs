@@ -268,7 +268,7 @@ pub fn execute(session: &Session, member: &Member) -> anyhow::Result<Status> {
 }
 
 /// The account that acts: the session's, or a validator's of this machine.
-fn account(session: &Session, as_node: Option<u16>) -> anyhow::Result<Account> {
+pub(super) fn account(session: &Session, as_node: Option<u16>) -> anyhow::Result<Account> {
     let Some(index) = as_node else {
         return user::account(session);
     };

@@ -69,6 +69,7 @@ pub fn write(state: &StateDirectory, file: &CircleFile, embedded: &Embedded) -> 
                 quoting_key: directory.join("quoting.seed"),
                 quoting_certificate: directory.join("quoting.certificate"),
             },
+            seal: None,
         };
         write_toml(&directory.join("keykeeper.toml"), &config)?;
     }

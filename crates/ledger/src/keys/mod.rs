@@ -8,6 +8,7 @@
 //! Source: docs/spec/keys.md §6–§9.
 
 mod answer;
+mod escrow;
 mod evidence;
 mod label;
 mod post;
@@ -16,6 +17,7 @@ mod request;
 mod round;
 
 pub(crate) use answer::{answer, is_duty};
+pub(crate) use escrow::{post_escrow, recount_holders, set_escrow_key};
 pub(crate) use evidence::appraise;
 pub(crate) use label::{grant, rotate};
 pub(crate) use post::post;

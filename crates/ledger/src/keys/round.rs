@@ -10,6 +10,7 @@ use wire::{
     state_key,
 };
 
+use super::escrow;
 use crate::{execution::Execution, overlay::decode};
 
 /// The Ed25519 key of a keykeeper; none for another kind of key.
@@ -225,6 +226,7 @@ fn adopt(execution: &mut Execution<'_>, round: &KeyRound, committee: &Committee)
         since: execution.height,
     };
     execution.state.put(state_key::key_committee(), &record);
+    escrow::forget(execution);
 }
 
 /// The next round of the same change; the change fails if too few are left.

@@ -270,6 +270,7 @@ fn store(execution: &mut Execution<'_>, id: AccountId, member: Option<&Member>) 
         Some(member) => execution.state.put(key, member),
         None => execution.state.delete(key),
     }
+    keys::recount_holders(execution);
     execution.emit(Event::MemberChanged { member: id });
 }
 

@@ -27,4 +27,4 @@ pub(crate) use deal::{deal, is_duty};
 pub(crate) use epoch::{found, turn};
 pub(crate) use policy::Electorate;
 pub(crate) use pool::pay_pool;
-pub(crate) use roster::{founder, terms_are_sound};
+pub(crate) use roster::{all, founder, terms_are_sound};

@@ -15,7 +15,7 @@ use crate::{execution::Execution, overlay::decode};
 const MAX_HOST_BYTES: usize = 253;
 
 /// Every member, ascending by account.
-pub(super) fn all(execution: &Execution<'_>) -> Vec<(AccountId, Member)> {
+pub(crate) fn all(execution: &Execution<'_>) -> Vec<(AccountId, Member)> {
     execution
         .state
         .scan(state_key::MEMBERS, None, MAX_MEMBERS)

@@ -14,9 +14,9 @@ use wire::*;
 use crate::{golden::digest, world::*};
 
 /// Keykeepers, by the seed of their keys.
-const KEEPERS: [u8; 7] = [40, 41, 42, 43, 44, 45, 46];
+pub(super) const KEEPERS: [u8; 7] = [40, 41, 42, 43, 44, 45, 46];
 const NEWCOMERS: [u8; 2] = [47, 48];
-const WINDOW: u32 = 10;
+pub(super) const WINDOW: u32 = 10;
 const SERVICE: &str = "disk.example";
 
 fn give(world: &mut World, actor: u8) {
@@ -36,14 +36,14 @@ fn register(world: &mut World, actor: u8) -> Verdict {
     )
 }
 
-fn set_keykeepers(actors: &[u8], window: u32) -> Change {
+pub(super) fn set_keykeepers(actors: &[u8], window: u32) -> Change {
     let mut keepers: Vec<PublicKey> = actors.iter().map(|actor| key(*actor).public()).collect();
     keepers.sort_unstable();
     Change::SetKeykeepers { keepers, window }
 }
 
 /// Three of four members vote for it.
-fn enact(world: &mut World, change: Change) -> Verdict {
+pub(super) fn enact(world: &mut World, change: Change) -> Verdict {
     let id = world.send_for_id(VALIDATORS[0], Action::Propose(Propose { change }))?;
     let proposal = ProposalId::made_by(id, 0);
     for voter in &VALIDATORS[1..3] {
@@ -60,7 +60,7 @@ fn round(world: &World) -> KeyRound {
     world.get(&state_key::key_round()).unwrap()
 }
 
-fn committee(world: &World) -> KeyCommittee {
+pub(super) fn committee(world: &World) -> KeyCommittee {
     world.get(&state_key::key_committee()).unwrap()
 }
 
@@ -136,7 +136,7 @@ fn post_of(world: &World, keeper: &mut Keeper, actor: u8) -> Option<PostKeyRound
 }
 
 /// Lets `keepers` act until the round and those that follow it are over.
-fn run_rounds(world: &mut World, keepers: &mut BTreeMap<u8, Keeper>) -> KeyOutcome {
+pub(super) fn run_rounds(world: &mut World, keepers: &mut BTreeMap<u8, Keeper>) -> KeyOutcome {
     for _ in 0..300 {
         if let Some(outcome) = round(world).outcome {
             let board = board(world);
@@ -165,7 +165,7 @@ fn keepers(actors: &[u8]) -> BTreeMap<u8, Keeper> {
 }
 
 /// A world with a key among `actors`.
-fn founded(actors: &[u8]) -> (World, BTreeMap<u8, Keeper>) {
+pub(super) fn founded(actors: &[u8]) -> (World, BTreeMap<u8, Keeper>) {
     let mut world = World::new();
     prepared(&mut world, actors);
     let mut keepers = keepers(actors);

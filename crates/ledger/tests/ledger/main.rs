@@ -7,6 +7,7 @@ mod attested;
 mod certificates;
 mod contracts;
 mod enclaves;
+mod escrow;
 mod evidence;
 mod forget;
 mod golden;

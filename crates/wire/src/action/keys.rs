@@ -245,3 +245,50 @@ pub struct AnswerKey {
     #[serde(with = "hex::serde")]
     pub sealed: Vec<u8>,
 }
+
+/// Says under which key the sender, a member with a vote, keeps pieces of
+/// keykeepers' shares; or that it keeps none any more.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct SetEscrowKey {
+    /// An X25519 key, of no other member; none to hold no pieces.
+    pub key: Option<EscrowKey>,
+}
+
+/// A keykeeper in office puts its share in escrow among the members.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct PostEscrow {
+    /// The round that dealt the share.
+    pub round: u64,
+    /// [`crate::record::EscrowHolders::digest`] of those it is for.
+    pub holders: Digest,
+    /// The escrow, as `threshold` encodes it; at most
+    /// [`crate::limits::MAX_KEY_ESCROW_BYTES`].
+    #[serde(with = "hex::serde")]
+    pub escrow: Vec<u8>,
+}
+
+/// An X25519 key of a member's escrow.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(transparent)]
+pub struct EscrowKey(#[serde(with = "hex::serde")] pub [u8; 32]);
+
+/// What the evidence of a process that restores a keykeeper binds: circle,
+/// keykeeper and the X25519 key to which members hand their pieces over.
+pub fn key_recovery_report_data(circle: CircleId, keeper: &PublicKey, key: &[u8; 32]) -> Digest {
+    Digest::tagged(
+        "ringfort/keykeeper-recovery-report-data/1",
+        &[&circle.0, keeper.bytes(), key],
+    )
+}

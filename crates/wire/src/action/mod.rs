@@ -27,8 +27,9 @@ pub use certificates::{
 };
 pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
 pub use keys::{
-    AnswerKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PayloadHolder, PostKeyRound,
-    RegisterKeykeeper, RequestKey, RotateLabel,
+    AnswerKey, EscrowKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PayloadHolder, PostEscrow,
+    PostKeyRound, RegisterKeykeeper, RequestKey, RotateLabel, SetEscrowKey,
+    key_recovery_report_data,
 };
 pub use locks::{Condition, LockFunds, UnlockFunds, Witness};
 pub use market::{
@@ -187,6 +188,10 @@ pub enum Action {
     RequestKey(RequestKey) = 0x74,
     /// Keys: a keykeeper's answer to a request.
     AnswerKey(AnswerKey) = 0x75,
+    /// Keys: a member's key for pieces of keykeepers' shares.
+    SetEscrowKey(SetEscrowKey) = 0x76,
+    /// Keys: a keykeeper's share in escrow.
+    PostEscrow(PostEscrow) = 0x77,
 }
 
 impl Action {
@@ -235,6 +240,8 @@ impl Action {
             Self::RotateLabel(_) => "rotate_label",
             Self::RequestKey(_) => "request_key",
             Self::AnswerKey(_) => "answer_key",
+            Self::SetEscrowKey(_) => "set_escrow_key",
+            Self::PostEscrow(_) => "post_escrow",
             Self::Propose(_) => "propose",
             Self::Vote(_) => "vote",
             Self::Deal(_) => "deal",

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::AttestationResult;
 use crate::{
-    AccountId, ContractId, Digest, Evidence, Height, HolderPolicy, KeyPhase, LabelName, PublicKey,
+    AccountId, ContractId, Digest, EscrowKey, Evidence, Height, HolderPolicy, KeyPhase, LabelName,
+    PublicKey,
 };
 
 /// A keykeeper that registered.
@@ -129,4 +130,60 @@ pub struct KeyAnswer {
     /// The signature share, sealed.
     #[serde(with = "hex::serde")]
     pub sealed: Vec<u8>,
+}
+
+/// A member that keeps pieces of keykeepers' shares.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct EscrowHolder {
+    /// The member.
+    pub member: AccountId,
+    /// Its X25519 key.
+    pub key: EscrowKey,
+}
+
+/// Among whom keykeepers put their shares in escrow.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct EscrowHolders {
+    /// Members with a vote that gave a key, ascending by account.
+    pub holders: Vec<EscrowHolder>,
+    /// How many restore a keykeeper: more than two thirds of *all* members with a
+    /// vote, also of those that gave none. With fewer holders nothing is escrowed.
+    pub least: u16,
+}
+
+impl EscrowHolders {
+    /// By which an escrow says for whom it was made.
+    pub fn digest(&self) -> Digest {
+        let keys: Vec<u8> = self.keys().concat();
+        Digest::tagged(
+            "ringfort/escrow-holders/1",
+            &[&self.least.to_le_bytes(), &keys],
+        )
+    }
+
+    /// Their keys, in the holders' order.
+    pub fn keys(&self) -> Vec<[u8; 32]> {
+        self.holders.iter().map(|holder| holder.key.0).collect()
+    }
+
+    /// Whether they are enough for an escrow; one alone never is.
+    pub fn suffice(&self) -> bool {
+        self.least >= 2 && self.holders.len() >= usize::from(self.least)
+    }
+}
+
+/// A keykeeper's share in escrow.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct KeyEscrow {
+    /// The round that dealt the share.
+    pub round: u64,
+    /// For whom, as they were when it was posted.
+    pub holders: EscrowHolders,
+    /// The escrow, as `threshold` encodes it.
+    #[serde(with = "hex::serde")]
+    pub escrow: Vec<u8>,
+    /// When it was posted.
+    pub posted_at: Height,
 }
