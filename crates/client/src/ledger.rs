@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use borsh::BorshDeserialize;
-use proof::{Proof, Proven};
+use proof::{CertifiedHeader, Proof, Proven};
 use reqwest::{Method, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -81,6 +81,8 @@ struct Shared {
     seen_at_ms: AtomicU64,
     genesis: OnceCell<Genesis>,
     rules: KeptRules,
+    /// The header verified last: proofs come many to a block.
+    certified: Mutex<Option<CertifiedHeader>>,
 }
 
 /// A validator's view of itself: unproven, for people.
@@ -175,6 +177,7 @@ impl Client {
                 seen_at_ms: AtomicU64::new(0),
                 genesis: OnceCell::new(),
                 rules: KeptRules::default(),
+                certified: Mutex::default(),
             }),
         })
     }
@@ -402,7 +405,14 @@ impl Client {
             what: "proof",
             reason: error.to_string(),
         })?;
-        let proven = proof.verify(&self.shared.key)?;
+        let certified = || {
+            let lock = self.shared.certified.lock();
+            lock.unwrap_or_else(PoisonError::into_inner)
+        };
+        // The lock is not held meanwhile: another thread verifies as well.
+        let mut known = *certified();
+        let proven = proof.verify_after(&self.shared.key, &mut known)?;
+        *certified() = known;
         if proven.circle() != self.shared.circle {
             return Err(ClientError::OtherCircle(proven.circle()));
         }

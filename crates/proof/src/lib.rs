@@ -19,7 +19,7 @@ mod varint;
 
 pub use certificate::{Certificate, DOMAIN_SEPARATION_TAG, SIGNATURE_BYTES, verify_header};
 pub use path::{EMPTY_SUBTREE, MAX_DEPTH, OtherLeaf, Path, PathError};
-pub use proven::{MAX_KEY_BYTES, MAX_PROOF_BYTES, MAX_VALUE_BYTES, Proof, Proven};
+pub use proven::{CertifiedHeader, MAX_KEY_BYTES, MAX_PROOF_BYTES, MAX_VALUE_BYTES, Proof, Proven};
 
 /// Why a header or a proof is not to be believed.
 ///

@@ -214,6 +214,44 @@ fn refuses_another_key_value_height_or_root() {
 }
 
 #[test]
+fn a_header_that_was_verified_vouches_for_its_own_entries_alone() {
+    let (secret, circle_key) = circle();
+    let tree = Tree::of(&entries(100));
+    let keys: Vec<_> = entries(100).into_keys().collect();
+    let mut known = None;
+    let first = tree.prove(&keys[0], &secret);
+    first.verify_after(&circle_key, &mut known).unwrap();
+    assert!(known.is_some());
+    let second = tree.prove(&keys[1], &secret);
+    second.verify_after(&circle_key, &mut known).unwrap();
+
+    let mut other_value = second.clone();
+    other_value.value = Some(b"forged".to_vec());
+    let refused = other_value.verify_after(&circle_key, &mut known);
+    assert_eq!(refused, Err(ProofError::StateRoot));
+
+    // The attacker's own tree, beneath the certificate that was verified.
+    let forged = Tree::of(&[(keys[0].clone(), b"forged".to_vec())].into());
+    let mut proof = forged.prove(&keys[0], &secret);
+    proof.certificate = first.certificate;
+    let refused = proof.verify_after(&circle_key, &mut known);
+    assert_eq!(refused, Err(ProofError::Certificate));
+
+    // The header that was verified, beneath another certificate.
+    let mut spoiled = second.clone();
+    spoiled.certificate.view += 1;
+    let refused = spoiled.verify_after(&circle_key, &mut known);
+    assert_eq!(refused, Err(ProofError::Certificate));
+
+    // Nor does it vouch under another circle's key.
+    let other = SecretKey::key_gen(&[6; 32], &[]).unwrap();
+    let other = CircleKey(other.sk_to_pk().compress());
+    let refused = second.verify_after(&other, &mut known);
+    assert_eq!(refused, Err(ProofError::Certificate));
+    second.verify_after(&circle_key, &mut known).unwrap();
+}
+
+#[test]
 fn refuses_a_change_of_any_byte() {
     let (secret, circle_key) = circle();
     let tree = Tree::of(&entries(60));
