@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, path::Path};
 /// Each crate of ours, and all of ours that it may depend on. A new crate
 /// needs a line here before it may exist.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
-    ("wire", &[]),
+    ("key", &[]),
+    ("wire", &["key"]),
     ("proof", &["wire"]),
     ("attest", &["wire"]),
     ("platform", &["wire", "attest"]),
@@ -35,7 +36,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         &["wire", "proof", "attest", "threshold", "sandbox"],
     ),
     ("keyhost", &["wire", "client", "keykeeper"]),
-    ("vault", &["wire", "sandbox"]),
+    ("vault-guard", &["key"]),
+    ("vault", &["wire", "sandbox", "vault-guard"]),
     ("enclave", &["wire", "handshake", "threshold", "sandbox"]),
     (
         "cli",

@@ -13,32 +13,40 @@ use std::{
     time::Duration,
 };
 
+use vault_guard::{CallerId, FromVault, MEASURED_WITHIN, ToVault};
 use wire::PublicKey;
 
 use crate::{
-    channel::{FromClient, FromVault, ToClient, ToVault, read, write},
-    guard::{CallerId, MEASURED_WITHIN},
+    channel::{FromClient, ToClient, read, write},
     measure::Caller,
 };
 
 /// How often an idle caller is measured again.
 const MEASURE_EVERY: Duration = Duration::from_millis(MEASURED_WITHIN.as_millis() as u64 / 2);
 
-/// The protected process, from the agent's side.
-struct Vault {
+/// A vault, from the agent's side: it takes a message and answers it.
+pub trait Vault: Send {
+    /// Asks.
+    ///
+    /// Errors: what lies between agent and vault failed, or the vault did.
+    fn ask(&mut self, message: &ToVault) -> io::Result<FromVault>;
+}
+
+/// A vault that is a protected process, asked over its pipes.
+struct Process {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
 }
 
-impl Vault {
+impl Vault for Process {
     fn ask(&mut self, message: &ToVault) -> io::Result<FromVault> {
         write(&mut self.input, message)?;
         read(&mut self.output)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
-impl Drop for Vault {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -48,13 +56,14 @@ impl Drop for Vault {
 /// An agent that serves one application's clients.
 #[derive(Clone)]
 pub struct Agent {
-    vault: Arc<Mutex<Vault>>,
+    vault: Arc<Mutex<dyn Vault>>,
     next: Arc<AtomicU64>,
 }
 
 impl Agent {
-    /// Starts `program` for clients of `application` under `root`. To be called on
-    /// a thread that lives as long as the agent: the protected process ends with it.
+    /// Starts `program`, a protected process, for clients of `application` under
+    /// `root`. To be called on a thread that lives as long as the agent: the
+    /// process ends with it.
     ///
     /// Errors: it does not start, or not in its sandbox.
     pub fn start(program: &Path, root: PublicKey, application: &str) -> io::Result<Self> {
@@ -66,11 +75,22 @@ impl Agent {
             .stdout(Stdio::piped())
             .spawn()?;
         let missing = || io::Error::other("a pipe is missing");
-        let mut vault = Vault {
+        let process = Process {
             input: child.stdin.take().ok_or_else(missing)?,
             output: child.stdout.take().ok_or_else(missing)?,
             child,
         };
+        Self::begin(process, root, application)
+    }
+
+    /// Has `vault` begin for clients of `application` under `root`.
+    ///
+    /// Errors: it does not answer, or refuses.
+    pub fn begin(
+        mut vault: impl Vault + 'static,
+        root: PublicKey,
+        application: &str,
+    ) -> io::Result<Self> {
         let application = application.to_owned();
         match vault.ask(&ToVault::Begin { root, application })? {
             FromVault::Begun(_) => Ok(Self {

@@ -1,76 +1,13 @@
-//! What agent and protected process say, and what client and agent say. Frames of
-//! `wire::channel`; each message has one answer.
+//! What client and agent say, and the frames in which they and a protected process
+//! say it: those of `wire::channel`; each message has one answer.
 
 use std::io::{self, Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use wire::{
-    PublicKey,
-    channel::{decode_frame, encode_frame},
-};
-
-use crate::{guard::CallerId, measure::Measured};
+use wire::channel::{decode_frame, encode_frame};
 
 /// A frame, at most: a credential or a message.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-
-/// A message to be authenticated, at most.
-pub const MAX_MESSAGE_BYTES: usize = 32 * 1024;
-
-/// From the agent.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum ToVault {
-    /// First of all: whose clients are served.
-    Begin {
-        /// The application's root.
-        root: PublicKey,
-        /// The application.
-        application: String,
-    },
-    /// A caller is about to be measured.
-    Challenge {
-        /// Which.
-        caller: CallerId,
-    },
-    /// A caller was measured.
-    Measured {
-        /// Which.
-        caller: CallerId,
-        /// The challenge.
-        challenge: [u8; 32],
-        /// Its code.
-        measured: Measured,
-        /// Its credential, the first time.
-        credential: Option<Vec<u8>>,
-    },
-    /// A caller asks for a message's code.
-    Authenticate {
-        /// Which.
-        caller: CallerId,
-        /// The message.
-        message: Vec<u8>,
-    },
-    /// A caller has gone, or could not be measured.
-    Forget {
-        /// Which.
-        caller: CallerId,
-    },
-}
-
-/// From the protected process.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum FromVault {
-    /// It is in its sandbox; what that lacks here.
-    Begun(Vec<String>),
-    /// The challenge for a measurement.
-    Challenge([u8; 32]),
-    /// All is well.
-    Done,
-    /// HMAC-SHA256 over the message.
-    Code([u8; 32]),
-    /// The caller is not answered.
-    Refused(String),
-}
 
 /// From a client: first the credential, then messages.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -20,12 +20,12 @@ use std::{
     time::Duration,
 };
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::Pid,
 };
 use sha2::{Digest as _, Sha256};
+use vault_guard::Measured;
 use wire::Digest;
 
 /// Bytes of a page: what mappings are multiples of on this kind of machine.
@@ -69,32 +69,11 @@ pub enum MeasureError {
     Io(#[from] io::Error),
 }
 
-/// What was found: the digests of a process's executable mappings, sorted.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Measured {
-    /// One for each mapping.
-    pub code: Vec<Digest>,
-}
-
 /// A process, held so that its number means no other.
 #[derive(Debug)]
 pub struct Caller {
     pid: Pid,
     handle: OwnedFd,
-}
-
-/// SHA-256 of `bytes` followed by zeros up to `length`.
-pub(crate) fn digest_padded(bytes: &[u8], length: usize) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(bytes);
-    let zeros = [0; PAGE as usize];
-    let mut missing = length.saturating_sub(bytes.len());
-    while missing > 0 {
-        let part = missing.min(zeros.len());
-        hasher.update(&zeros[..part]);
-        missing -= part;
-    }
-    Digest(hasher.finalize().into())
 }
 
 impl Caller {

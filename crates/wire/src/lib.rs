@@ -12,14 +12,13 @@ pub mod channel;
 mod domain_name;
 mod evidence_policy;
 mod genesis;
-mod id;
-mod key;
 pub mod limits;
 pub mod match_report;
 mod receipt;
 pub mod record;
 mod recovery;
 mod relative_name;
+mod signature_list;
 pub mod state_key;
 mod transaction;
 mod webauthn;
@@ -32,15 +31,14 @@ pub use genesis::{
     CircleKey, CircleKind, Genesis, GenesisError, Parameters, ParseCircleKeyError, ReferenceValue,
     Validator,
 };
-pub use id::{
-    AccountId, Amount, CircleId, ContractId, Digest, Height, KeyRequestId, LockId, Measurement,
-    OfferId, ParseIdError, ProposalId, RequestId, TransactionId,
-};
 pub use key::{
-    BadSignature, ParseKeyError, PublicKey, Signature, SigningKey, all_verify, signed_digest,
+    AccountId, Amount, BadSignature, CircleId, ContractId, Digest, Height, KeyRequestId, LockId,
+    Measurement, OfferId, ParseIdError, ParseKeyError, ProposalId, PublicKey, RequestId, Signature,
+    SigningKey, TransactionId, signed_digest,
 };
 pub use receipt::{Event, Receipt, Reject, TransactionResult};
 pub use recovery::{Origin, RefoundingVote};
 pub use relative_name::RelativeName;
+pub use signature_list::all_verify;
 pub use transaction::{CheckError, CheckedTransaction, SignedTransaction, Transaction};
 pub use webauthn::{AnySignature, Assertion};

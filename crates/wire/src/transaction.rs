@@ -105,13 +105,6 @@ impl SignedTransaction {
     }
 }
 
-impl TransactionId {
-    /// The identifier of an encoded signed transaction.
-    pub fn of_encoded(bytes: &[u8]) -> Self {
-        Self(Digest::tagged("ringfort/transaction-id/1", &[bytes]).0)
-    }
-}
-
 /// A transaction that decoded within its limits, is for this circle and is
 /// signed by its sender. Only [`CheckedTransaction::check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BadSignature, Digest, PublicKey, Signature,
-    key::signed_digest,
     limits::{MAX_AUTHENTICATOR_DATA_BYTES, MAX_CLIENT_DATA_BYTES},
+    signed_digest,
 };
 
 /// Octets of the RP id's hash, the flags and the counter: the least that
@@ -106,7 +106,7 @@ impl Assertion {
         }
         let mut signed = data.clone();
         signed.extend_from_slice(&Digest::of(&[self.client_data.as_bytes()]).0);
-        crate::key::verify_p256(point, &signed, &self.signature)
+        key::verify_p256(point, &signed, &self.signature)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use borsh::BorshDeserialize as _;
-use vault::{Certificate, Code, agent::Agent};
+use vault::{Certificate, agent::Agent};
 use wire::{PublicKey, Signature};
 
 use crate::{
@@ -108,7 +108,7 @@ pub fn execute(session: &Session, command: Vault) -> anyhow::Result<Status> {
                 .into());
             }
             let libraries: Vec<_> = library.iter().map(PathBuf::as_path).collect();
-            let code = Code::of_files(&program, &libraries)
+            let code = vault::code_of_files(&program, &libraries)
                 .with_context(|| format!("read the code of {}", program.display()))?;
             let credential = vault::sign(body, signature, &key.signer(), code);
             std::fs::write(&to, credential.encode())

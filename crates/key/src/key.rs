@@ -4,14 +4,14 @@
 //! passkey. What is signed is always a tagged digest, so that a signature made
 //! for one purpose means nothing for another.
 
-use std::{fmt, str::FromStr};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
-use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, AnySignature, Digest};
+use crate::{AccountId, Digest};
 
 /// A public key.
 ///
@@ -138,7 +138,7 @@ impl PublicKey {
 /// Errors: [`BadSignature`], also for the upper `s`: it would give one message
 ///         two valid encodings. Whoever holds a signature can bring it to the
 ///         lower one ([`Signature::from_p256_der`]); the key is not needed.
-pub(crate) fn verify_p256(
+pub fn verify_p256(
     point: &[u8; 33],
     message: &[u8],
     signature: &Signature,
@@ -229,35 +229,6 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// Whether every signature of a list holds for `purpose`.
-///
-/// Shape: key, message and signature of each item. Ed25519 signatures are
-///        checked together, at about half the work of one by one; ZIP 215
-///        makes both verdicts agree. `entropy` keeps a forger from choosing
-///        signatures whose errors cancel out.
-pub fn all_verify<'a>(
-    purpose: &str,
-    items: impl IntoIterator<Item = (&'a PublicKey, &'a [u8], &'a AnySignature)>,
-    entropy: &mut impl CryptoRng,
-) -> bool {
-    let mut batch = ed25519_zebra::batch::Verifier::new();
-    for (key, message, signature) in items {
-        match (key, signature) {
-            (PublicKey::Ed25519(bytes), AnySignature::Plain(signature)) => {
-                let key = ed25519_zebra::VerificationKeyBytes::from(*bytes);
-                let signature = ed25519_zebra::Signature::from(signature.0);
-                batch.queue((key, signature, &signed_digest(purpose, message).0));
-            }
-            (_, signature) => {
-                if signature.verify(key, purpose, message).is_err() {
-                    return false;
-                }
-            }
-        }
-    }
-    batch.verify(entropy).is_ok()
-}
-
 /// A private key held in this process's memory.
 ///
 /// Where the memory needs more protection than that of an ordinary process,
@@ -317,6 +288,8 @@ impl SigningKey {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use super::*;
 
     fn keys() -> [SigningKey; 2] {
@@ -343,38 +316,6 @@ mod tests {
             let mut changed = signature;
             changed.0[40] ^= 1;
             assert_eq!(public.verify("a", b"message", &changed), Err(BadSignature));
-        }
-    }
-
-    #[test]
-    fn a_list_holds_only_if_every_signature_does() {
-        use rand::SeedableRng as _;
-        let mut entropy = rand::rngs::StdRng::seed_from_u64(1);
-        let keys = keys();
-        let publics: Vec<_> = keys.iter().map(SigningKey::public).collect();
-        let messages: Vec<Vec<u8>> = (0..20u8).map(|number| vec![number; 9]).collect();
-        let mut signatures: Vec<_> = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| keys[index % 2].sign("a", message))
-            .collect();
-        let mut verdict = |signatures: &[Signature], purpose| {
-            let signatures: Vec<AnySignature> =
-                signatures.iter().copied().map(AnySignature::from).collect();
-            let items = messages.iter().zip(&signatures).enumerate().map(
-                |(index, (message, signature))| {
-                    (&publics[index % 2], message.as_slice(), signature)
-                },
-            );
-            all_verify(purpose, items, &mut entropy)
-        };
-        assert!(verdict(&[], "a"));
-        assert!(verdict(&signatures, "a"));
-        assert!(!verdict(&signatures, "b"));
-        for index in 0..signatures.len() {
-            signatures[index].0[50] ^= 1;
-            assert!(!verdict(&signatures, "a"), "signature {index}");
-            signatures[index].0[50] ^= 1;
         }
     }
 

@@ -3,6 +3,8 @@
 //! They trust nothing and check nothing beyond their shape; what an id stands
 //! for is said by the record that it keys.
 
+use alloc::string::String;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,26 +20,25 @@ macro_rules! digest_type {
         #[serde(transparent)]
         pub struct $name(#[serde(with = "hex::serde")] pub [u8; 32]);
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str(&hex::encode(self.0))
             }
         }
 
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), hex::encode(&self.0[..4]))
             }
         }
 
-        impl std::str::FromStr for $name {
+        impl core::str::FromStr for $name {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let mut bytes = [0u8; 32];
-                hex::decode_to_slice(text, &mut bytes).map_err(|source| ParseIdError {
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseIdError {
                     wanted: stringify!($name),
-                    source,
                 })?;
                 Ok(Self(bytes))
             }
@@ -57,7 +58,6 @@ macro_rules! digest_type {
 #[error("a {wanted} is 64 hex digits")]
 pub struct ParseIdError {
     wanted: &'static str,
-    source: hex::FromHexError,
 }
 
 digest_type!(
@@ -163,8 +163,8 @@ impl Height {
     }
 }
 
-impl std::fmt::Display for Height {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Height {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.0.fmt(f)
     }
 }
@@ -209,8 +209,8 @@ impl Amount {
     }
 }
 
-impl std::fmt::Display for Amount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Amount {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.0.fmt(f)
     }
 }
@@ -235,6 +235,13 @@ made_by_action!(
     ProposalId = "ringfort/proposal/1",
     KeyRequestId = "ringfort/key-request/1"
 );
+
+impl TransactionId {
+    /// The identifier of an encoded signed transaction.
+    pub fn of_encoded(bytes: &[u8]) -> Self {
+        Self(Digest::tagged("ringfort/transaction-id/1", &[bytes]).0)
+    }
+}
 
 impl ContractId {
     /// The id of the contract that serves `replica` of `request` after

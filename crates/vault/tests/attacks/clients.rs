@@ -1,8 +1,8 @@
-//! A real protected process, a real agent, and clients that are not what they
-//! should be. Each client is a process of its own: this very program, started
-//! again with what it is to do.
-
-#![allow(unsafe_code)]
+//! What happens to clients that are not what they should be? Each client is a process
+//! of its own: this very program, started again with what it is to do.
+//!
+//! The vault is whichever the program says, so that the same claims are tried against
+//! a protected process here and against a trusted application in script/trustzone.
 
 use std::{
     fs::{self, File},
@@ -13,25 +13,33 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Output, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vault::{
-    Certificate, Code, Credential,
+    Certificate, Credential,
     agent::{Agent, Client},
-    certify,
+    certify, code_of_files,
     measure::{Caller, MeasureError},
     sign,
 };
-use wire::SigningKey;
+use wire::{PublicKey, SigningKey};
+
+/// Starts an agent with a vault of its own for an application under a root.
+pub type Start = fn(PublicKey, &str) -> io::Result<Agent>;
+
+/// How the program that runs here starts them.
+static START: OnceLock<Start> = OnceLock::new();
 
 /// Tells a child what it is to do, and where.
 const ROLE: &str = "RINGFORT_VAULT_ROLE";
 const SOCKET: &str = "RINGFORT_VAULT_SOCKET";
 const CREDENTIAL: &str = "RINGFORT_VAULT_CREDENTIAL";
 
-const APPLICATION: &str = "ledgerbook";
+/// The application whose clients are served.
+pub const APPLICATION: &str = "ledgerbook";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Code that nobody calls, to be changed.
@@ -41,16 +49,18 @@ extern "C" fn ringfort_unused(value: u64) -> u64 {
     std::hint::black_box(value).wrapping_mul(0x1234_5678_9abc_def1)
 }
 
-fn root() -> SigningKey {
+/// The application's root.
+pub fn root() -> SigningKey {
     SigningKey::ed25519([1; 32])
 }
 
-fn far() -> u64 {
+/// An end that never comes.
+pub fn far() -> u64 {
     u64::MAX
 }
 
 /// A credential for this program, certified by `root` until `not_after_ms`.
-fn credential(root: &SigningKey, not_after_ms: u64) -> Credential {
+pub fn credential(root: &SigningKey, not_after_ms: u64) -> Credential {
     let release = SigningKey::ed25519([2; 32]);
     let certificate = Certificate {
         root: root.public(),
@@ -62,7 +72,7 @@ fn credential(root: &SigningKey, not_after_ms: u64) -> Credential {
     let own = std::env::current_exe().unwrap();
     let libraries = libraries(&own);
     let libraries: Vec<&Path> = libraries.iter().map(PathBuf::as_path).collect();
-    let code = Code::of_files(&own, &libraries).unwrap();
+    let code = code_of_files(&own, &libraries).unwrap();
     sign(certificate, signature, &release, code)
 }
 
@@ -92,8 +102,8 @@ impl Place {
         let (ready, started) = std::sync::mpsc::channel();
         // The protected process ends with the thread that starts it.
         std::thread::spawn(move || {
-            let program = Path::new(env!("CARGO_BIN_EXE_ringfort-vault"));
-            let agent = Agent::start(program, root().public(), APPLICATION).unwrap();
+            let start = START.get().expect("set before the tests run");
+            let agent = start(root().public(), APPLICATION).unwrap();
             ready.send(()).unwrap();
             agent.run(&listener).map(|never| match never {})
         });
@@ -157,6 +167,10 @@ fn refused(output: &Output, why: &str) -> Result<(), Failed> {
     let said = says(output);
     if output.status.success() || !said.contains(why) {
         return Err(format!("not refused with {why:?}: {} {said}", output.status).into());
+    }
+    // Shown where output is not captured: what the client was told.
+    for line in said.lines() {
+        println!("  client: {line}");
     }
     Ok(())
 }
@@ -403,7 +417,10 @@ fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
 
 type Test = fn() -> Result<(), Failed>;
 
-fn main() -> ExitCode {
+/// Plays the part that the environment gives, or runs the claims here and `more`
+/// against the vaults that `start` starts.
+pub fn run(start: Start, more: Vec<Trial>) -> ExitCode {
+    START.set(start).expect("set once");
     ringfort_unused(std::process::id().into());
     if let Ok(role) = std::env::var(ROLE) {
         return match act(&role) {
@@ -460,6 +477,7 @@ fn main() -> ExitCode {
     let trials = tests
         .into_iter()
         .map(|(name, test)| Trial::test(name, test))
+        .chain(more)
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

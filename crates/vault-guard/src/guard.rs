@@ -4,16 +4,14 @@
 //! challenge made for it; it is answered only upon another measurement, with
 //! another challenge, and only while the last one is recent.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use alloc::{collections::BTreeMap, string::String};
+use core::time::Duration;
 
-use wire::{Digest, PublicKey};
+use key::{Digest, PublicKey};
 
 use crate::{
     credential::{Code, Credential, CredentialError},
-    measure::Measured,
+    message::Measured,
 };
 
 /// How old a caller's last measurement may be: the agent's timer is half of it.
@@ -21,6 +19,10 @@ pub const MEASURED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Callers at a time, at most.
 pub const MAX_CALLERS: usize = 64;
+
+/// Time since a moment that stays the same as long as the guard lives, on a clock
+/// that never goes back.
+pub type Moment = Duration;
 
 /// A number that an agent gives a connection.
 pub type CallerId = u64;
@@ -46,13 +48,22 @@ pub enum Refused {
     /// More than [`MAX_CALLERS`].
     #[error("too many callers")]
     TooMany,
+    /// Over [`crate::MAX_MESSAGE_BYTES`].
+    #[error("the message is too long")]
+    TooLong,
+    /// Before the vault was told whom it serves, or told so twice.
+    #[error("a message came out of order")]
+    OutOfOrder,
+    /// The place has no random numbers or no key.
+    #[error("the vault's place failed it")]
+    Place,
 }
 
 /// What is known of a caller.
 #[derive(Default)]
 struct Known {
     challenge: Option<[u8; 32]>,
-    admitted: Option<(Credential, Instant)>,
+    admitted: Option<(Credential, Moment)>,
 }
 
 /// Whom to answer.
@@ -95,7 +106,7 @@ impl Guard {
         challenge: &[u8; 32],
         measured: &Measured,
         credential: Option<Credential>,
-        (now, now_ms): (Instant, u64),
+        (now, now_ms): (Moment, u64),
     ) -> Result<(), Refused> {
         // Taken out: it comes back only if all is well.
         let known = self.callers.remove(&caller).ok_or(Refused::NotAdmitted)?;
@@ -118,12 +129,12 @@ impl Guard {
     /// Whether the caller may be answered.
     ///
     /// Errors: [`Refused::NotAdmitted`]; [`Refused::Stale`], after which it is dropped.
-    pub fn may_answer(&mut self, caller: CallerId, now: Instant) -> Result<(), Refused> {
+    pub fn may_answer(&mut self, caller: CallerId, now: Moment) -> Result<(), Refused> {
         let known = self.callers.get(&caller);
         let (_, at) = known
             .and_then(|known| known.admitted.as_ref())
             .ok_or(Refused::NotAdmitted)?;
-        if now.duration_since(*at) > MEASURED_WITHIN {
+        if now.saturating_sub(*at) > MEASURED_WITHIN {
             self.callers.remove(&caller);
             return Err(Refused::Stale);
         }
@@ -151,13 +162,16 @@ fn fits(code: &Code, measured: &[Digest]) -> Result<(), Refused> {
 
 #[cfg(test)]
 mod tests {
-    use wire::SigningKey;
+    use alloc::{borrow::ToOwned as _, vec, vec::Vec};
+
+    use key::SigningKey;
 
     use super::*;
     use crate::credential::{Certificate, certify, sign};
 
     const PROGRAM: Digest = Digest([7; 32]);
     const LIBRARY: Digest = Digest([8; 32]);
+    const NOW: Moment = Duration::from_secs(100);
     const NOW_MS: u64 = 500;
 
     fn guard() -> (Guard, Credential) {
@@ -187,7 +201,7 @@ mod tests {
         measured(&[PROGRAM, LIBRARY])
     }
 
-    fn admit(guard: &mut Guard, credential: &Credential, now: Instant) {
+    fn admit(guard: &mut Guard, credential: &Credential, now: Moment) {
         guard.challenge(1, [1; 32]).unwrap();
         let given = Some(credential.clone());
         guard
@@ -198,7 +212,7 @@ mod tests {
     #[test]
     fn a_caller_of_signed_code_is_answered_while_its_measurement_is_recent() {
         let (mut guard, credential) = guard();
-        let now = Instant::now();
+        let now = NOW;
         assert_eq!(guard.may_answer(1, now), Err(Refused::NotAdmitted));
         admit(&mut guard, &credential, now);
         assert_eq!(guard.may_answer(1, now + MEASURED_WITHIN), Ok(()));
@@ -210,7 +224,7 @@ mod tests {
     #[test]
     fn a_measurement_counts_once_and_for_the_caller_that_was_asked() {
         let (mut guard, credential) = guard();
-        let now = Instant::now();
+        let now = NOW;
         let again = |guard: &mut Guard, caller, challenge: [u8; 32]| {
             guard.measured(caller, &challenge, &honest(), None, (now, NOW_MS))
         };
@@ -233,7 +247,7 @@ mod tests {
 
     #[test]
     fn code_that_is_missing_or_was_not_signed_drops_the_caller() {
-        let now = Instant::now();
+        let now = NOW;
         for (code, why) in [
             (vec![PROGRAM, LIBRARY, Digest([9; 32])], Refused::Code),
             (vec![LIBRARY], Refused::OtherProgram),
@@ -252,7 +266,7 @@ mod tests {
     #[test]
     fn an_admitted_caller_ends_with_its_sub_certificate() {
         let (mut guard, credential) = guard();
-        let now = Instant::now();
+        let now = NOW;
         admit(&mut guard, &credential, now);
         guard.challenge(1, [2; 32]).unwrap();
         let found = guard.measured(1, &[2; 32], &honest(), None, (now, 1001));
