@@ -5,7 +5,6 @@ use keykeeper::{
     recovery::{HandedOver, RecoveryRequest},
 };
 use vault::{Certificate, Code, Credential, certify, sign};
-use vault_guard::{FromVault, Measured, Moment, Place, Refused, ToVault, Vault};
 use wire::{CircleId, CircleKey, Digest, SigningKey, channel};
 
 pub(crate) fn credentials() -> Vec<Vec<u8>> {
@@ -49,74 +48,8 @@ pub(crate) fn programs() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn program(bytes: &[u8]) {
-    if let Ok(code) = vault::code_of_bytes(bytes) {
+    if let Ok(code) = Code::of_bytes(bytes) {
         assert!(!code.program.is_empty());
-    }
-}
-
-/// A place whose clocks stand still and whose key is known.
-struct Still;
-
-impl Place for Still {
-    fn now(&self) -> Moment {
-        Moment::ZERO
-    }
-
-    fn host_time_ms(&self) -> u64 {
-        0
-    }
-
-    fn make_key(&mut self) -> Result<Vec<String>, Refused> {
-        Ok(Vec::new())
-    }
-
-    fn random(&mut self) -> Result<[u8; 32], Refused> {
-        Ok([9; 32])
-    }
-
-    fn authenticate(&mut self, _: &[u8]) -> Result<[u8; 32], Refused> {
-        Ok([5; 32])
-    }
-}
-
-pub(crate) fn vault_messages() -> Vec<Vec<u8>> {
-    let measured = ToVault::Measured {
-        caller: 1,
-        challenge: [9; 32],
-        measured: Measured {
-            code: vec![Digest([7; 32]), Digest([8; 32])],
-        },
-        credential: credentials().pop(),
-    };
-    let authenticate = ToVault::Authenticate {
-        caller: 1,
-        message: b"a message".to_vec(),
-    };
-    [measured, authenticate, ToVault::Forget { caller: 1 }]
-        .iter()
-        .map(|message| borsh::to_vec(message).expect("a message always encodes"))
-        .collect()
-}
-
-/// One message to a vault that has made a challenge for caller 1, then a wish.
-pub(crate) fn vault_message(bytes: &[u8]) {
-    let mut vault = Vault::new(Still);
-    let root = SigningKey::ed25519([1; 32]).public();
-    let application = "ledgerbook".to_owned();
-    vault.answer(ToVault::Begin { root, application });
-    vault.answer(ToVault::Challenge { caller: 1 });
-    let answer = vault.answer_encoded(bytes);
-    let answer: FromVault = borsh::from_slice(&answer).expect("an answer decodes");
-    assert!(!matches!(answer, FromVault::Code(_)), "nobody is admitted");
-    let message = b"a message".to_vec();
-    let wish = ToVault::Authenticate { caller: 1, message };
-    if matches!(vault.answer(wish), FromVault::Code(_)) {
-        // Mutations may only repeat or reorder what was measured.
-        let sent: ToVault = borsh::from_slice(bytes).expect("it was understood");
-        let ToVault::Measured { credential, .. } = sent else {
-            panic!("admitted without a measurement");
-        };
-        assert_eq!(credential, credentials().pop(), "only what was signed");
     }
 }
 

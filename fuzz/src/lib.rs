@@ -39,11 +39,6 @@ pub const TARGETS: &[Target] = &[
         run: applications::program,
     },
     Target {
-        name: "vault_message",
-        seeds: applications::vault_messages,
-        run: applications::vault_message,
-    },
-    Target {
         name: "keykeeper_frame",
         seeds: applications::keykeeper_frames,
         run: applications::keykeeper_frame,
