@@ -48,7 +48,7 @@ pub(crate) fn programs() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn program(bytes: &[u8]) {
-    if let Ok(code) = Code::of_bytes(bytes) {
+    if let Ok(code) = vault::code_of_bytes(bytes) {
         assert!(!code.program.is_empty());
     }
 }
