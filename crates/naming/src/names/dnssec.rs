@@ -198,44 +198,94 @@ fn holds(
         })
 }
 
+/// Labels from which on their signatures are verified on every core: a thread
+/// costs as much as some signatures.
+const LABELS_PER_THREAD: usize = 64;
+
 /// Puts verified signatures on a zone's RRsets.
 ///
 /// Errors: the first signature that is stray or does not hold; the zone is
 ///         then half signed, and not to be served.
 pub fn attach(apex: &mut Apex, labels: &[LabelSignatures]) -> Result<(), SignatureError> {
-    let keys = apex.keys().unwrap_or_default().to_vec();
-    let name = apex.name().clone();
-    for one in labels {
-        for signed in &one.sets {
-            let rtype = Rtype::from_int(signed.rtype);
-            let owner = apex.owner_of(&one.label, &signed.owner);
-            let stray = || SignatureError::Stray {
-                owner: format!("{owner:?}"),
-                rtype,
-            };
-            let owner = owner.as_ref().ok_or_else(stray)?;
+    for (one, sets) in labels.iter().zip(verify(apex, labels)?) {
+        for (signed, signatures) in one.sets.iter().zip(sets) {
             let set = apex
                 .node_mut(&one.label, &signed.owner)
-                .and_then(|node| node.get_mut(rtype))
-                .ok_or_else(stray)?;
-            let mut signatures = Vec::with_capacity(signed.signatures.len());
-            for signature in &signed.signatures {
-                let data = rrsig(&name, owner, set, signature);
-                // What was verified before need not be again.
-                let known = data
-                    .as_ref()
-                    .is_some_and(|data| set.signatures.contains(data));
-                if !known && !holds(&keys, &name, owner, set, signature) {
-                    let owner = owner.to_string();
-                    return Err(SignatureError::Invalid { owner, rtype });
-                }
-                signatures.extend(data);
+                .and_then(|node| node.get_mut(Rtype::from_int(signed.rtype)));
+            if let Some(set) = set {
+                set.signatures = signatures;
             }
-            set.signatures = signatures;
         }
     }
     apex.copy_denial();
     Ok(())
+}
+
+/// The RRSIG records of one RRset.
+type Signatures = Vec<Data>;
+
+/// Verifies signatures, those of many labels on every core.
+///
+/// Shape: for each label its sets' records, in their order.
+fn verify(apex: &Apex, labels: &[LabelSignatures]) -> Result<Vec<Vec<Signatures>>, SignatureError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = labels.len().div_ceil(threads).max(LABELS_PER_THREAD);
+    let verify_some = |some: &[LabelSignatures]| -> Result<Vec<_>, _> {
+        some.iter().map(|one| verify_label(apex, one)).collect()
+    };
+    if labels.len() <= share {
+        return verify_some(labels);
+    }
+    std::thread::scope(|scope| {
+        let some = labels.chunks(share);
+        let running: Vec<_> = some
+            .map(|some| scope.spawn(move || verify_some(some)))
+            .collect();
+        let mut all = Vec::with_capacity(labels.len());
+        for thread in running {
+            match thread.join() {
+                Ok(some) => all.extend(some?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(all)
+    })
+}
+
+fn verify_label(apex: &Apex, one: &LabelSignatures) -> Result<Vec<Signatures>, SignatureError> {
+    let keys = apex.keys().unwrap_or_default();
+    let domain = apex.domain(&one.label);
+    let mut all = Vec::with_capacity(one.sets.len());
+    for signed in &one.sets {
+        let rtype = Rtype::from_int(signed.rtype);
+        let owner = apex.owner_of(&one.label, &signed.owner);
+        let stray = || SignatureError::Stray {
+            owner: format!("{owner:?}"),
+            rtype,
+        };
+        let node = match &domain {
+            Some(domain) => domain.node(&signed.owner),
+            None if one.label.is_empty() && signed.owner.is_empty() => Some(apex.node()),
+            None => None,
+        };
+        let owner = owner.as_ref().ok_or_else(stray)?;
+        let set = node.and_then(|node| node.get(rtype)).ok_or_else(stray)?;
+        let mut signatures = Vec::with_capacity(signed.signatures.len());
+        for signature in &signed.signatures {
+            let data = rrsig(apex.name(), owner, set, signature);
+            // What was verified before need not be again.
+            let known = data
+                .as_ref()
+                .is_some_and(|data| set.signatures.contains(data));
+            if !known && !holds(keys, apex.name(), owner, set, signature) {
+                let owner = owner.to_string();
+                return Err(SignatureError::Invalid { owner, rtype });
+            }
+            signatures.extend(data);
+        }
+        all.push(signatures);
+    }
+    Ok(all)
 }
 
 /// Checks that every RRset at and beneath `labels` that the zone signs has a
@@ -250,18 +300,19 @@ pub fn check_whole<'a>(
         return Ok(());
     };
     for label in labels {
-        for (owner, set) in apex.signed_sets(label) {
+        let mut missing = None;
+        apex.see_signed_sets(label, |owner, set| {
             let counts = |data: &Data| {
                 signature_of(data)
                     .is_some_and(|signature| keys.iter().any(|key| key.tag == signature.key_tag))
             };
             if !set.signatures.iter().any(counts) {
-                let owner = apex.owner_of(label, owner);
-                return Err(SignatureError::Missing {
-                    owner: owner.map_or_else(String::new, |owner: Name<Bytes>| owner.to_string()),
-                    rtype: set.rtype,
-                });
+                missing = Some((apex.owner_of(label, owner), set.rtype));
             }
+        });
+        if let Some((owner, rtype)) = missing {
+            let owner = owner.map_or_else(String::new, |owner: Name<Bytes>| owner.to_string());
+            return Err(SignatureError::Missing { owner, rtype });
         }
     }
     Ok(())
@@ -269,16 +320,16 @@ pub fn check_whole<'a>(
 
 /// The signatures that a zone's RRsets at and beneath `label` have.
 pub fn signatures_at(apex: &Apex, label: &[u8]) -> LabelSignatures {
-    let sets = apex.signed_sets(label);
+    let mut sets = Vec::new();
+    apex.see_signed_sets(label, |owner, set| {
+        sets.push(SetSignatures {
+            owner: owner.to_vec(),
+            rtype: set.rtype.to_int(),
+            signatures: set.signatures.iter().filter_map(signature_of).collect(),
+        });
+    });
     LabelSignatures {
         label: label.to_vec(),
-        sets: sets
-            .into_iter()
-            .map(|(owner, set)| SetSignatures {
-                owner: owner.to_vec(),
-                rtype: set.rtype.to_int(),
-                signatures: set.signatures.iter().filter_map(signature_of).collect(),
-            })
-            .collect(),
+        sets,
     }
 }

@@ -59,6 +59,32 @@ pub struct Version {
     pub commit: Commit,
 }
 
+/// A version as it was read: its signatures stay in the octets they came in,
+/// which are a third of what they are decoded.
+#[derive(Debug)]
+pub struct Received {
+    /// Proofs of the entries that changed.
+    pub proofs: Vec<Vec<u8>>,
+    /// New signatures.
+    pub signatures: Vec<SignatureFrame>,
+    /// What it is of.
+    pub commit: Commit,
+}
+
+/// A frame of signatures, which was seen to decode.
+#[derive(Debug)]
+pub struct SignatureFrame(Box<[u8]>);
+
+impl SignatureFrame {
+    /// The zone and its signatures.
+    pub fn open(&self) -> Option<(DomainName, Vec<LabelSignatures>)> {
+        match decode(&self.0) {
+            Ok(Frame::Signatures(apex, labels)) => Some((apex, labels)),
+            _ => None,
+        }
+    }
+}
+
 /// Why a feed ended.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -186,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     /// The next version, whole.
     ///
     /// Errors: [`FeedError`]; nothing can be read after one.
-    pub async fn version(&mut self) -> Result<Version, FeedError> {
+    pub async fn version(&mut self) -> Result<Received, FeedError> {
         let (mut proofs, mut signatures, mut octets) = (Vec::new(), Vec::new(), 0);
         loop {
             let length = self.stream.read_u32().await? as usize;
@@ -201,9 +227,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             }
             match decode(&frame)? {
                 Frame::Proofs(more) => proofs.extend(more),
-                Frame::Signatures(apex, labels) => signatures.push((apex, labels)),
+                Frame::Signatures(..) => signatures.push(SignatureFrame(frame.into())),
                 Frame::Commit(commit) => {
-                    return Ok(Version {
+                    return Ok(Received {
                         proofs,
                         signatures,
                         commit,
@@ -273,11 +299,9 @@ mod tests {
         });
         let mut reader = Reader::begin(ours).await.unwrap();
         let received = reader.version().await.unwrap();
-        let labels = |version: &Version| -> Vec<LabelSignatures> {
-            let all = version.signatures.iter();
-            all.flat_map(|(_, labels)| labels.clone()).collect()
-        };
-        assert_eq!(labels(&received), labels(&sent));
+        let frames = received.signatures.iter();
+        let labels = frames.flat_map(|frame| frame.open().unwrap().1);
+        assert_eq!(labels.collect::<Vec<_>>(), sent.signatures[0].1);
         assert_eq!(received.proofs, sent.proofs);
         assert_eq!(received.commit, sent.commit);
         drop(writing.await.unwrap());

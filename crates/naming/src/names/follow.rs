@@ -23,7 +23,7 @@ use wire::{DomainName, Height};
 
 use super::{
     published::Published,
-    subjects::{self, Entry, Subject, keys},
+    subjects::{self, Entry, Kept, Subject, keys},
     zone::{Zone, ZoneSettings},
 };
 use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, Reading, chain};
@@ -35,6 +35,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait before asking nodes again that all failed.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Changes that an image takes over at a time.
+const CHANGES_AT_ONCE: usize = 1024;
 
 /// What exact changes are handed to.
 pub(super) trait Image: Send {
@@ -55,9 +58,16 @@ pub(super) struct ProvenChange<'a> {
     /// Which.
     pub subject: Subject,
     /// Its record; none if it is gone.
-    pub entry: Option<&'a Entry>,
+    pub kept: Option<&'a Kept>,
     /// The proof of it, if it was wanted.
     pub proof: Vec<u8>,
+}
+
+impl ProvenChange<'_> {
+    /// The record, to be read.
+    pub fn entry(&self) -> Option<Entry> {
+        self.kept?.open(&self.subject)
+    }
 }
 
 /// Follows `ledger` and publishes an image whenever names changed or a newer
@@ -112,10 +122,15 @@ impl Image for Unsigned<'_> {
     }
 
     fn take(&mut self, height: Height, time_ms: u64, changes: Vec<ProvenChange<'_>>) {
-        let changes = changes
-            .iter()
-            .map(|change| change.subject.change(change.entry));
-        self.zone = self.zone.advance(height, time_ms, changes).0;
+        // Some at a time, for they are packed only when rendered.
+        for some in changes.chunks(CHANGES_AT_ONCE) {
+            let opened: Vec<Option<Entry>> = some.iter().map(ProvenChange::entry).collect();
+            let pairs = some.iter().zip(&opened);
+            let changes = pairs.map(|(change, entry)| change.subject.change(entry.as_ref()));
+            self.zone = self.zone.advance(height, time_ms, changes).0;
+            self.zone.render();
+        }
+        self.zone = self.zone.advance(height, time_ms, []).0;
         let signed = self.zone.apexes().iter().find(|apex| apex.keys().is_some());
         match signed {
             None => self.published.publish(&mut self.zone),
@@ -160,8 +175,9 @@ async fn follow_from_scratch(
     let mut events = pin!(ledger.events(start.plus(1)));
     let all = subjects::list(ledger, apexes, start).await?;
     info!(names = all.len(), height = %start, "reading names");
-    for (batch, reading) in subjects::read_all(ledger, all, start).await? {
-        follower.take(&batch, &reading);
+    let mut readings = pin!(subjects::read_all(ledger, all, start));
+    while let Some((batch, reading)) = readings.next().await {
+        follower.take(&batch, &reading?);
     }
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -180,7 +196,7 @@ struct Follower<'a, L, I> {
     /// Any zone: what is read where there is nothing else to read.
     apex: Option<DomainName>,
     /// Everything there is, as last proven.
-    entries: BTreeMap<Subject, Entry>,
+    entries: BTreeMap<Subject, Kept>,
     /// What to read again.
     pending: BTreeSet<Subject>,
     /// What differs from what the image took over, with its proof if wanted.
@@ -278,16 +294,16 @@ impl<L: Ledger, I: Image> Follower<'_, L, I> {
         let wants_proofs = self.image.wants_proofs();
         for (at, subject) in batch.iter().enumerate() {
             let value = reading.values.get(at).and_then(Option::as_deref);
-            let entry = subject.decode(value);
+            let entry = subject.keep(value);
             let known = self.entries.get(subject);
             if known == entry.as_ref() {
                 continue;
             }
             // Absence does not say since when: only events up to the proof do.
-            let since = entry.as_ref().map_or(reading.height, Entry::changed_at);
+            let since = entry.as_ref().map_or(reading.height, Kept::changed_at);
             self.needed = self.needed.max(since);
             if let (Subject::Zone(apex), true) = (subject, self.taken.is_some())
-                && endpoint_ttl(known) != endpoint_ttl(entry.as_ref())
+                && endpoint_ttl(subject, known) != endpoint_ttl(subject, entry.as_ref())
             {
                 // What follows from replicas is made of it.
                 let names = names_beneath(&self.entries, apex);
@@ -326,7 +342,7 @@ impl<L: Ledger, I: Image> Follower<'_, L, I> {
         let changes = std::mem::take(&mut self.changed)
             .into_iter()
             .map(|(subject, proof)| ProvenChange {
-                entry: self.entries.get(&subject),
+                kept: self.entries.get(&subject),
                 subject,
                 proof,
             })
@@ -337,15 +353,15 @@ impl<L: Ledger, I: Image> Follower<'_, L, I> {
 }
 
 /// For how long what follows from replicas may be cached, where a zone says so.
-pub(super) fn endpoint_ttl(entry: Option<&Entry>) -> Option<u32> {
-    match entry {
+pub(super) fn endpoint_ttl(subject: &Subject, kept: Option<&Kept>) -> Option<u32> {
+    match kept?.open(subject) {
         Some(Entry::Zone(record)) => Some(record.zone.endpoint_ttl),
         _ => None,
     }
 }
 
 /// Every name beneath `apex`.
-pub(super) fn names_beneath(entries: &BTreeMap<Subject, Entry>, apex: &DomainName) -> Vec<Subject> {
+pub(super) fn names_beneath(entries: &BTreeMap<Subject, Kept>, apex: &DomainName) -> Vec<Subject> {
     let is_beneath = |subject: &&Subject| match subject {
         Subject::Name(name) => name.prefix_under(apex).is_some(),
         Subject::Zone(_) | Subject::Server(_) => false,

@@ -21,11 +21,11 @@ use wire::{DomainName, Height};
 
 use super::{
     dnssec::{self, LabelSignatures, SetSignatures, SignatureError},
-    feed::{FeedError, Reader, Version},
+    feed::{FeedError, Reader, Received, SignatureFrame},
     follow::{endpoint_ttl, names_beneath},
     published::Published,
-    subjects::{self, Entry, Subject, keys},
-    zone::{Label, Zone, ZoneSettings, serial},
+    subjects::{self, Entry, Kept, Subject, keys},
+    zone::{Apex, Label, Zone, ZoneSettings, serial},
 };
 use crate::ledger::{self, BlockEvents, Ledger, LedgerError, MAX_KEYS, Reading, chain};
 
@@ -43,6 +43,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Versions that wait while entries are first read.
 const MAX_BACKLOG: usize = 65_536;
+
+/// Names that are put together at a time, and then packed.
+const NAMES_AT_ONCE: usize = 1024;
 
 /// Headers whose times are remembered: a minute of sweeps.
 const MAX_HEADERS: usize = 64;
@@ -106,10 +109,12 @@ async fn mirror_from(
     let mut events = pin!(ledger.events(start.plus(1)));
     let mut mirror = Mirror::new(published, apexes, settings, start);
     let all = subjects::list(ledger, apexes, start).await?;
-    for (batch, reading) in subjects::read_all(ledger, all, start).await? {
+    let mut readings = pin!(subjects::read_all(ledger, all, start));
+    while let Some((batch, reading)) = readings.next().await {
+        let reading = reading?;
         for (at, subject) in batch.iter().enumerate() {
             let value = reading.values.get(at).and_then(Option::as_deref);
-            if let Some(entry) = subject.decode(value) {
+            if let Some(entry) = subject.keep(value) {
                 mirror.entries.insert(subject.clone(), entry);
             }
         }
@@ -151,7 +156,7 @@ async fn mirror_from(
     }
 }
 
-type Versions = mpsc::Receiver<Result<Version, FeedError>>;
+type Versions = mpsc::Receiver<Result<Received, FeedError>>;
 
 /// Connects to a signer and reads its versions in a task, so that it is
 /// heard while entries are first read.
@@ -178,22 +183,23 @@ async fn connect(signer: &str) -> Result<(JoinSet<()>, Versions), MirrorError> {
     Ok((task, versions))
 }
 
-async fn next(versions: &mut Versions) -> Result<Version, MirrorError> {
+async fn next(versions: &mut Versions) -> Result<Received, MirrorError> {
     match timeout(SILENCE_TIMEOUT, versions.recv()).await {
         Ok(Some(version)) => Ok(version?),
         Ok(None) | Err(_) => Err(MirrorError::Silent),
     }
 }
 
-/// Signatures by zone, label, owner and type, before there is a zone.
-type Staged = BTreeMap<(DomainName, Label), BTreeMap<(Vec<u8>, u16), SetSignatures>>;
+/// Signatures by zone and label, before there is a zone: of each owner and
+/// type those that came last, encoded, for there are nine to a common name.
+type Staged = BTreeMap<DomainName, BTreeMap<Label, Box<[u8]>>>;
 
 struct Mirror<'a> {
     published: &'a Published,
     apexes: Vec<DomainName>,
     settings: ZoneSettings,
     /// Everything there is, as last proven.
-    entries: BTreeMap<Subject, Entry>,
+    entries: BTreeMap<Subject, Kept>,
     /// The image last published.
     zone: Zone,
     /// Events are known up to this height.
@@ -291,11 +297,14 @@ impl<'a> Mirror<'a> {
             return Ok(None);
         }
         let empty = Zone::new(&self.apexes, self.settings.clone());
-        let changes = self
-            .entries
-            .iter()
-            .map(|(subject, entry)| subject.change(Some(entry)));
-        let (mut zone, _) = empty.advance(height, self.fresh_ms(), changes);
+        let is_name = |subject: &Subject| matches!(subject, Subject::Name(_));
+        let others = self.entries.iter().filter(|(subject, _)| !is_name(subject));
+        let others: Vec<_> = others
+            .map(|(subject, kept)| (subject, kept.open(subject)))
+            .collect();
+        let others = others.iter();
+        let others = others.map(|(subject, entry)| subject.change(entry.as_ref()));
+        let (mut zone, _) = empty.advance(height, self.fresh_ms(), others);
         for apex in zone.apexes_mut() {
             if apex.keys().is_none() {
                 continue;
@@ -304,38 +313,49 @@ impl<'a> Mirror<'a> {
                 return Ok(None);
             };
             apex.set_serial(Serial(*number));
-            let labels: Vec<Label> = apex.labels_with_own().collect();
-            for label in &labels {
-                // Signatures of what has gone since were brought too.
-                let of_label = staged.get(&(apex.text().clone(), label.clone()));
-                let sets = of_label.into_iter().flat_map(BTreeMap::values);
-                let here = sets
-                    .filter(|set| {
-                        let rtype = Rtype::from_int(set.rtype);
-                        let node = apex.node_mut(label, &set.owner);
-                        node.is_some_and(|node| node.get(rtype).is_some())
-                    })
-                    .cloned()
-                    .collect();
-                let signatures = LabelSignatures {
-                    label: label.to_vec(),
-                    sets: here,
-                };
-                dnssec::attach(apex, &[signatures])?;
+        }
+        let own: Vec<Vec<Label>> = zone
+            .apexes()
+            .iter()
+            .map(|apex| apex.labels_with_own().collect())
+            .collect();
+        // From the last to the first, so that each NSEC record leads to a name
+        // that is there, and some at a time, for they are packed only at last.
+        let mut names: Vec<(&Subject, &Kept)> = self.entries.iter().collect();
+        names.retain(|(subject, _)| is_name(subject));
+        names.sort_by_cached_key(|(subject, _)| std::cmp::Reverse(place(subject)));
+        for some in names.chunks(NAMES_AT_ONCE) {
+            let opened: Vec<_> = some
+                .iter()
+                .map(|(subject, kept)| kept.open(subject))
+                .collect();
+            let changes = some.iter().zip(&opened);
+            let changes = changes.map(|((subject, _), entry)| subject.change(entry.as_ref()));
+            zone = zone.advance(height, self.fresh_ms(), changes).0;
+            for apex in zone.apexes_mut() {
+                let labels = some.iter().filter_map(|(subject, _)| match subject {
+                    Subject::Name(name) => name.prefix_under(apex.text()),
+                    Subject::Zone(_) | Subject::Server(_) => None,
+                });
+                let labels: Vec<Label> = labels.map(|label| label.as_bytes().into()).collect();
+                attach_staged(apex, &labels, staged)?;
             }
-            dnssec::check_whole(apex, &labels)?;
+            zone.render();
+        }
+        for (apex, labels) in zone.apexes_mut().iter_mut().zip(&own) {
+            attach_staged(apex, labels, staged)?;
         }
         Ok(Some(zone))
     }
 
     /// Takes a version over, whole or not at all.
-    fn apply(&mut self, ledger: &impl Ledger, version: &Version) -> Result<(), MirrorError> {
+    fn apply(&mut self, ledger: &impl Ledger, version: &Received) -> Result<(), MirrorError> {
         let height = version.commit.height;
         let failed = |what| MirrorError::Version { height, what };
         if version.commit.whole || height < self.zone.height() {
             return Err(failed("it goes back"));
         }
-        let mut changed: BTreeMap<Subject, Option<Entry>> = BTreeMap::new();
+        let mut changed: BTreeMap<Subject, Option<Kept>> = BTreeMap::new();
         for Shown {
             subject,
             entry,
@@ -343,11 +363,11 @@ impl<'a> Mirror<'a> {
         } in prove(ledger, version)?
         {
             let known = self.entries.get(&subject);
-            if since < known.map_or(Height(0), Entry::changed_at) {
+            if since < known.map_or(Height(0), Kept::changed_at) {
                 return Err(failed("an entry is older than what is known"));
             }
             if let Subject::Zone(apex) = &subject
-                && endpoint_ttl(known) != endpoint_ttl(entry.as_ref())
+                && endpoint_ttl(&subject, known) != endpoint_ttl(&subject, entry.as_ref())
             {
                 for name in names_beneath(&self.entries, apex) {
                     let entry = self.entries.get(&name).cloned();
@@ -356,7 +376,11 @@ impl<'a> Mirror<'a> {
             }
             changed.insert(subject, entry);
         }
-        let changes = changed
+        let opened = changed
+            .iter()
+            .map(|(subject, kept)| (subject, opened(subject, kept)));
+        let opened: Vec<(&Subject, Option<Entry>)> = opened.collect();
+        let changes = opened
             .iter()
             .map(|(subject, entry)| subject.change(entry.as_ref()));
         let (mut zone, mut touched) = self.zone.advance(height, self.fresh_ms(), changes);
@@ -370,13 +394,14 @@ impl<'a> Mirror<'a> {
                 apex.set_serial(Serial(*number));
                 labels.insert(Label::default());
             }
-            for (_, signatures) in version.signatures.iter().filter(|(of, _)| *of == text) {
+            let frames = version.signatures.iter().filter_map(SignatureFrame::open);
+            for (_, signatures) in frames.filter(|(of, _)| *of == text) {
                 labels.extend(
                     signatures
                         .iter()
                         .map(|one| Label::from(one.label.as_slice())),
                 );
-                dnssec::attach(apex, signatures)
+                dnssec::attach(apex, &signatures)
                     .map_err(|source| MirrorError::Signatures { height, source })?;
             }
             dnssec::check_whole(apex, &labels)
@@ -484,7 +509,7 @@ impl<'a> Mirror<'a> {
         };
         for (at, subject) in batch.into_iter().enumerate() {
             let value = reading.values.get(at).and_then(Option::as_deref);
-            let entry = subject.decode(value);
+            let entry = subject.keep(value);
             if self.entries.get(&subject) == entry.as_ref() {
                 if self
                     .awaited
@@ -495,7 +520,7 @@ impl<'a> Mirror<'a> {
                 }
                 continue;
             }
-            let changed_at = entry.as_ref().map_or(reading.height, Entry::changed_at);
+            let changed_at = entry.as_ref().map_or(reading.height, Kept::changed_at);
             if changed_at <= self.zone.height() && self.awaited.get(&subject) != Some(&changed_at) {
                 warn!(?subject, %changed_at, "the zone signer left a change out; zones age until it comes");
             }
@@ -506,21 +531,76 @@ impl<'a> Mirror<'a> {
     }
 }
 
-fn stage(staged: &mut Staged, signatures: Vec<(DomainName, Vec<LabelSignatures>)>) {
-    for (apex, labels) in signatures {
+/// Where a name stands: its parent, then its label.
+fn place(subject: &Subject) -> (String, String) {
+    let text = match subject {
+        Subject::Name(name) => name.as_str(),
+        Subject::Zone(_) | Subject::Server(_) => "",
+    };
+    let (label, parent) = text.split_once('.').unwrap_or((text, ""));
+    (parent.to_owned(), label.to_owned())
+}
+
+/// Puts the signatures that were brought on what stands at and beneath `labels`.
+///
+/// Errors: one that does not hold, or an RRset without.
+fn attach_staged(apex: &mut Apex, labels: &[Label], staged: &Staged) -> Result<(), SignatureError> {
+    if apex.keys().is_none() {
+        return Ok(());
+    }
+    let mut all = Vec::with_capacity(labels.len());
+    for label in labels {
+        // Signatures of what has gone since were brought too.
+        let of_label = staged.get(apex.text()).and_then(|staged| staged.get(label));
+        let sets = of_label.map(|octets| unpacked(octets)).unwrap_or_default();
+        let domain = apex.domain(label);
+        let is_here = |set: &SetSignatures| {
+            let node = match &domain {
+                Some(domain) => domain.node(&set.owner),
+                None if label.is_empty() && set.owner.is_empty() => Some(apex.node()),
+                None => None,
+            };
+            node.is_some_and(|node| node.get(Rtype::from_int(set.rtype)).is_some())
+        };
+        all.push(LabelSignatures {
+            label: label.to_vec(),
+            sets: sets.into_iter().filter(is_here).collect(),
+        });
+    }
+    dnssec::attach(apex, &all)?;
+    dnssec::check_whole(apex, labels)
+}
+
+fn stage(staged: &mut Staged, frames: Vec<SignatureFrame>) {
+    for (apex, labels) in frames.into_iter().filter_map(|frame| frame.open()) {
+        let of_zone = staged.entry(apex).or_default();
         for label in labels {
-            let key = (apex.clone(), Label::from(label.label));
-            let sets = label.sets.into_iter();
-            let keyed = sets.map(|set| ((set.owner.clone(), set.rtype), set));
-            staged.entry(key).or_default().extend(keyed);
+            let present = of_zone.entry(label.label.into()).or_default();
+            let former = unpacked(present).into_iter();
+            let sets: BTreeMap<_, _> = former
+                .chain(label.sets)
+                .map(|set| ((set.owner.clone(), set.rtype), set))
+                .collect();
+            let sets: Vec<SetSignatures> = sets.into_values().collect();
+            // Encoding into memory does not fail.
+            *present = borsh::to_vec(&sets).unwrap_or_default().into();
         }
     }
+}
+
+/// What [`stage`] encoded; nothing, if it was nothing.
+fn unpacked(octets: &[u8]) -> Vec<SetSignatures> {
+    borsh::from_slice(octets).unwrap_or_default()
+}
+
+fn opened(subject: &Subject, kept: &Option<Kept>) -> Option<Entry> {
+    kept.as_ref()?.open(subject)
 }
 
 /// What one proof shows.
 struct Shown {
     subject: Subject,
-    entry: Option<Entry>,
+    entry: Option<Kept>,
     /// When the entry last changed; for one that is gone, when that was proven.
     since: Height,
 }
@@ -529,15 +609,15 @@ struct Shown {
 ///
 /// Errors: a proof that does not hold, or is of something else or later than
 ///         the version says it is.
-fn prove(ledger: &impl Ledger, version: &Version) -> Result<Vec<Shown>, MirrorError> {
+fn prove(ledger: &impl Ledger, version: &Received) -> Result<Vec<Shown>, MirrorError> {
     let height = version.commit.height;
     let failed = |what| MirrorError::Version { height, what };
     let mut proven = Vec::with_capacity(version.proofs.len());
     for proof in &version.proofs {
         let checked = ledger.check(proof)?;
         let subject = Subject::of_key(&checked.key).ok_or_else(|| failed("a proof of no name"))?;
-        let entry = subject.decode(checked.value.as_deref());
-        let since = entry.as_ref().map_or(checked.height, Entry::changed_at);
+        let entry = subject.keep(checked.value.as_deref());
+        let since = entry.as_ref().map_or(checked.height, Kept::changed_at);
         if since > height {
             return Err(failed("an entry is newer than its height"));
         }

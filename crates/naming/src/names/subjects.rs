@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use tracing::warn;
 use wire::{AccountId, DomainName, Event, Height, record, state_key};
 
@@ -52,7 +52,42 @@ impl Entry {
     }
 }
 
+/// An entry's record as it is kept: encoded, which takes a third of the
+/// memory that it takes to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    changed_at: Height,
+    octets: Box<[u8]>,
+}
+
+impl Kept {
+    /// When the entry last changed.
+    pub fn changed_at(&self) -> Height {
+        self.changed_at
+    }
+
+    /// The entry of `subject`, which it was kept of.
+    pub fn open(&self, subject: &Subject) -> Option<Entry> {
+        subject.decode(Some(&self.octets))
+    }
+}
+
 impl Subject {
+    /// Its record out of a proven value, to be kept; none if there is none
+    /// that this build can read.
+    pub fn keep(&self, value: Option<&[u8]>) -> Option<Kept> {
+        let entry = self.decode(value)?;
+        let octets = match &entry {
+            Entry::Zone(zone) => record::encode(&**zone),
+            Entry::Name(name) => record::encode(&**name),
+            Entry::Server(server) => record::encode(&**server),
+        };
+        Some(Kept {
+            changed_at: entry.changed_at(),
+            octets: octets.into(),
+        })
+    }
+
     /// Its key in the ledger's state.
     pub fn key(&self) -> Vec<u8> {
         match self {
@@ -167,24 +202,18 @@ async fn list_beneath(
 
 /// Reads every one of `subjects`, several batches at a time.
 ///
-/// Shape:  each batch with its reading, in no order.
-/// Errors: [`LedgerError`], the first.
-pub(super) async fn read_all(
+/// Shape: each batch with its reading, or why there is none, in no order.
+pub(super) fn read_all(
     ledger: &impl Ledger,
     subjects: BTreeSet<Subject>,
     since: Height,
-) -> Result<Vec<(Vec<Subject>, Reading)>, LedgerError> {
+) -> impl Stream<Item = (Vec<Subject>, Result<Reading, LedgerError>)> {
     let subjects: Vec<Subject> = subjects.into_iter().collect();
     let batches: Vec<Vec<Subject>> = subjects.chunks(MAX_KEYS).map(<[_]>::to_vec).collect();
-    let mut readings = futures_util::stream::iter(batches)
-        .map(|batch| async move {
+    futures_util::stream::iter(batches)
+        .map(move |batch| async move {
             let reading = ledger.read(keys(&batch), since).await;
             (batch, reading)
         })
-        .buffer_unordered(CONCURRENT_READS);
-    let mut done = Vec::new();
-    while let Some((batch, reading)) = readings.next().await {
-        done.push((batch, reading?));
-    }
-    Ok(done)
+        .buffer_unordered(CONCURRENT_READS)
 }

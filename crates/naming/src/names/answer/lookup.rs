@@ -56,7 +56,9 @@ impl<'z> Answer<'z> {
     pub fn of_own(qname: &OwnerName, qtype: Rtype, set: &'z RrSet) -> Self {
         let mut answer = Self::empty(Rcode::NOERROR, true);
         if qtype == set.rtype || qtype == Rtype::ANY {
-            answer.answer.push(placed(qname.clone(), set));
+            answer
+                .answer
+                .push(placed(qname.clone(), Cow::Borrowed(set)));
         }
         answer
     }
@@ -130,19 +132,33 @@ impl Sought {
 /// Where a name was found.
 enum Found<'z> {
     /// At this node.
-    Node(&'z Node),
+    Node(Cow<'z, Node>),
     /// At the wildcard beneath the closest encloser, which begins at this label.
-    Wildcard { node: &'z Node, encloser: usize },
+    Wildcard {
+        node: Cow<'z, Node>,
+        encloser: usize,
+    },
     /// At or beneath a delegation, which begins at this label.
     Cut {
-        ns: &'z RrSet,
+        ns: RrSet,
         label: usize,
-        domain: &'z Domain,
+        domain: Cow<'z, Domain>,
     },
     /// Beneath a DNAME, which stands at this label.
-    Redirected { dname: &'z RrSet, label: usize },
+    Redirected { dname: RrSet, label: usize },
     /// Nowhere; the closest encloser begins at this label.
     Nothing { encloser: usize },
+}
+
+/// A node of a domain, to be had for longer than the domain, which may have
+/// been unpacked for this question alone.
+fn node_of(domain: &Domain, owner: &[u8]) -> Option<Node> {
+    domain.node(owner).cloned()
+}
+
+/// An RRset of a node, likewise.
+fn set_of<'z>(node: &Node, rtype: Rtype) -> Option<Cow<'z, RrSet>> {
+    node.get(rtype).cloned().map(Cow::Owned)
 }
 
 /// Finds what `zone` answers to a question for `qtype` at `qname`, with what
@@ -172,32 +188,34 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype, dnssec: bool) 
             // RFC 4035 §3.1.3.3: that there is no closer match.
             prover.prove_name(&mut answer);
         }
+        let wildcard = match found {
+            Found::Wildcard { encloser, .. } => Some(encloser),
+            _ => None,
+        };
         let next = match found {
-            Found::Node(node) | Found::Wildcard { node, .. } => match alias(node, qtype) {
+            Found::Node(node) | Found::Wildcard { node, .. } => match alias(&node, qtype) {
                 Some((set, target)) => {
                     answer.answer.push(placed(sought.name.clone(), set));
                     target
                 }
                 None => {
-                    if answer_from(&mut answer, apex, &sought, node, qtype) {
+                    if answer_from(&mut answer, apex, &sought, &node, qtype) {
                         return answer;
                     }
-                    match found {
-                        Found::Wildcard { encloser, .. } => {
-                            prover.prove_wildcard(&mut answer, encloser);
-                        }
-                        _ => prover.prove_name(&mut answer),
+                    match wildcard {
+                        Some(encloser) => prover.prove_wildcard(&mut answer, encloser),
+                        None => prover.prove_name(&mut answer),
                     }
                     return answer;
                 }
             },
             Found::Cut { ns, label, domain } => {
-                refer(&mut answer, apex, &sought, ns, label, domain);
-                prover.prove_cut(&mut answer, domain, label);
+                refer(&mut answer, apex, &sought, &ns, label, &domain);
+                prover.prove_cut(&mut answer, &domain, label);
                 return answer;
             }
             Found::Redirected { dname, label } => {
-                match redirect(&mut answer, &sought, dname, label) {
+                match redirect(&mut answer, &sought, &dname, label) {
                     // The alias that was made is itself what was asked for.
                     Some(_) if qtype == Rtype::CNAME => return answer,
                     Some(target) => target,
@@ -226,38 +244,46 @@ pub(super) fn lookup(zone: &Zone, qname: OwnerName, qtype: Rtype, dnssec: bool) 
 /// Walks down from the apex to the name, as far as there are nodes.
 fn find<'z>(apex: &'z Apex, sought: &Sought, above: usize, qtype: Rtype) -> Found<'z> {
     let Some(top) = above.checked_sub(1) else {
-        return Found::Node(apex.node());
+        return Found::Node(Cow::Borrowed(apex.node()));
     };
     let Some(domain) = apex.domain(&sought.range(top, above)[1..]) else {
-        let node = apex.domain(b"*").and_then(|domain| domain.node(&[]));
+        let node = apex.domain(b"*").and_then(|domain| node_of(&domain, &[]));
         return at_wildcard(node, above);
     };
     for label in (0..=top).rev() {
         let Some(node) = domain.node(sought.range(label, top)) else {
             let encloser = label + 1;
             let (key, length) = wildcard_key(sought.range(encloser, top));
-            return at_wildcard(domain.node(&key[..length]), encloser);
+            return at_wildcard(node_of(&domain, &key[..length]), encloser);
         };
         // RFC 4035 §3.1.4.1: DS stands on the parent's side of the cut.
         let is_parents = label == 0 && qtype == Rtype::DS;
         if let Some(ns) = node.get(Rtype::NS)
             && !is_parents
         {
+            let ns = ns.clone();
             return Found::Cut { ns, label, domain };
         }
         if label == 0 {
-            return Found::Node(node);
+            break;
         }
         if let Some(dname) = node.get(Rtype::DNAME) {
+            let dname = dname.clone();
             return Found::Redirected { dname, label };
         }
     }
-    Found::Nothing { encloser: above }
+    match node_of(&domain, sought.range(0, top)) {
+        Some(node) => Found::Node(Cow::Owned(node)),
+        None => Found::Nothing { encloser: above },
+    }
 }
 
-fn at_wildcard(node: Option<&Node>, encloser: usize) -> Found<'_> {
+fn at_wildcard<'z>(node: Option<Node>, encloser: usize) -> Found<'z> {
     match node {
-        Some(node) => Found::Wildcard { node, encloser },
+        Some(node) => Found::Wildcard {
+            node: Cow::Owned(node),
+            encloser,
+        },
         None => Found::Nothing { encloser },
     }
 }
@@ -308,12 +334,12 @@ impl<'z> Prover<'_, 'z> {
     }
 
     /// The DS of a delegation, or that it has none (RFC 4035 §3.1.4).
-    fn prove_cut(&self, answer: &mut Answer<'z>, domain: &'z Domain, label: usize) {
+    fn prove_cut(&self, answer: &mut Answer<'z>, domain: &Domain, label: usize) {
         if self.apex.is_none() {
             return;
         }
         let (first, owner) = self.place(label);
-        match domain.node(owner).and_then(|node| node.get(Rtype::DS)) {
+        match node_of(domain, owner).and_then(|node| set_of(&node, Rtype::DS)) {
             Some(ds) => answer.authority.push(placed(self.sought.suffix(label), ds)),
             None => add_nsec(answer, self.apex, first, owner),
         }
@@ -327,7 +353,7 @@ fn add_nsec<'z>(answer: &mut Answer<'z>, apex: Option<&'z Apex>, label: &[u8], o
     };
     let found = if label.is_empty() {
         let nsec = apex.node().get(Rtype::NSEC);
-        nsec.map(|set| (apex.name().clone(), set))
+        nsec.map(|set| (apex.name().clone(), Cow::Borrowed(set)))
     } else {
         apex.covering(label, owner)
     };
@@ -342,18 +368,19 @@ fn add_nsec<'z>(answer: &mut Answer<'z>, apex: Option<&'z Apex>, label: &[u8], o
 
 /// The alias to follow, if the node is one and the question is not for it or
 /// for what signing put beside it (RFC 4035 §2.5).
-fn alias(node: &Node, qtype: Rtype) -> Option<(&RrSet, OwnerName)> {
+fn alias<'z>(node: &Node, qtype: Rtype) -> Option<(Cow<'z, RrSet>, OwnerName)> {
     if matches!(
         qtype,
         Rtype::CNAME | Rtype::ANY | Rtype::RRSIG | Rtype::NSEC
     ) {
         return None;
     }
-    let set = node.get(Rtype::CNAME)?;
-    match set.data.first()? {
-        ZoneRecordData::Cname(cname) => Some((set, cname.cname().clone())),
-        _ => None,
-    }
+    let set = set_of(node, Rtype::CNAME)?;
+    let target = match set.data.first()? {
+        ZoneRecordData::Cname(cname) => cname.cname().clone(),
+        _ => return None,
+    };
+    Some((set, target))
 }
 
 /// Answers from a node that is no alias: its records, or that there are none.
@@ -362,28 +389,28 @@ fn answer_from<'z>(
     answer: &mut Answer<'z>,
     apex: &'z Apex,
     sought: &Sought,
-    node: &'z Node,
+    node: &Node,
     qtype: Rtype,
 ) -> bool {
     let set = match qtype {
         // RFC 8482 §4.1: one RRset is answer enough.
-        Rtype::ANY => node.sets().first(),
+        Rtype::ANY => node.sets().first().and_then(|set| set_of(node, set.rtype)),
         Rtype::RRSIG => {
             answer.answer.extend(signatures(node, &sought.name));
             None
         }
-        _ => node.get(qtype),
+        _ => set_of(node, qtype),
     };
-    if let Some(set) = set {
-        answer.answer.push(placed(sought.name.clone(), set));
-        for target in targets(set) {
-            add_addresses(&mut answer.additional, apex, target);
-        }
-    }
     let answered = match qtype {
         Rtype::RRSIG => node.sets().iter().any(|set| !set.signatures.is_empty()),
         _ => set.is_some(),
     };
+    if let Some(set) = set {
+        for target in targets(&set) {
+            add_addresses(&mut answer.additional, apex, target);
+        }
+        answer.answer.push(placed(sought.name.clone(), set));
+    }
     if !answered {
         deny(answer, apex);
     }
@@ -392,7 +419,7 @@ fn answer_from<'z>(
 
 /// The signatures at a node as records of their own. They are no RRset
 /// (RFC 4035 §2.2): each has the time to live of what it covers.
-fn signatures<'z>(node: &'z Node, owner: &OwnerName) -> Vec<Placed<'z>> {
+fn signatures<'z>(node: &Node, owner: &OwnerName) -> Vec<Placed<'z>> {
     let signed = node.sets().iter().filter(|set| !set.signatures.is_empty());
     signed
         .map(|set| Placed {
@@ -406,7 +433,7 @@ fn signatures<'z>(node: &'z Node, owner: &OwnerName) -> Vec<Placed<'z>> {
 fn deny<'z>(answer: &mut Answer<'z>, apex: &'z Apex) {
     answer
         .authority
-        .push(placed(apex.name().clone(), apex.denial()));
+        .push(placed(apex.name().clone(), Cow::Borrowed(apex.denial())));
 }
 
 /// Refers to the name servers of a delegated zone.
@@ -414,9 +441,9 @@ fn refer<'z>(
     answer: &mut Answer<'z>,
     apex: &'z Apex,
     sought: &Sought,
-    ns: &'z RrSet,
+    ns: &RrSet,
     label: usize,
-    domain: &'z Domain,
+    domain: &Domain,
 ) {
     answer.authoritative = !answer.answer.is_empty();
     let cut = sought.suffix(label);
@@ -436,6 +463,7 @@ fn refer<'z>(
             add_addresses(&mut answer.additional, apex, &target.name);
         }
     }
+    let ns = Cow::Owned(ns.clone());
     answer.authority.push(placed(cut, ns));
 }
 
@@ -444,13 +472,14 @@ fn refer<'z>(
 fn redirect<'z>(
     answer: &mut Answer<'z>,
     sought: &Sought,
-    dname: &'z RrSet,
+    dname: &RrSet,
     label: usize,
 ) -> Option<OwnerName> {
     let ZoneRecordData::Dname(data) = dname.data.first()? else {
         return None;
     };
-    answer.answer.push(placed(sought.suffix(label), dname));
+    let set = Cow::Owned(dname.clone());
+    answer.answer.push(placed(sought.suffix(label), set));
     let mut octets = sought.name.as_slice()[..usize::from(sought.starts[label])].to_vec();
     octets.extend_from_slice(data.dname().as_slice());
     let Ok(target) = Name::from_octets(bytes::Bytes::from(octets)) else {
@@ -466,11 +495,8 @@ fn redirect<'z>(
     Some(target)
 }
 
-fn placed(owner: OwnerName, set: &RrSet) -> Placed<'_> {
-    Placed {
-        owner,
-        set: Cow::Borrowed(set),
-    }
+fn placed(owner: OwnerName, set: Cow<'_, RrSet>) -> Placed<'_> {
+    Placed { owner, set }
 }
 
 /// The hosts whose addresses a client of this RRset asks for next.
@@ -494,15 +520,19 @@ fn add_addresses<'z>(to: &mut Vec<Placed<'z>>, apex: &'z Apex, host: &OwnerName)
     }
     let found = find(apex, &host, above, Rtype::A);
     if let Found::Node(node) | Found::Wildcard { node, .. } = found {
-        to.extend(addresses(Some(node), &host.name));
+        to.extend(addresses(Some(&node), &host.name));
     }
 }
 
-fn addresses<'z>(node: Option<&'z Node>, owner: &OwnerName) -> impl Iterator<Item = Placed<'z>> {
+fn addresses<'z>(node: Option<&Node>, owner: &OwnerName) -> Vec<Placed<'z>> {
+    let Some(node) = node else {
+        return Vec::new();
+    };
     [Rtype::A, Rtype::AAAA]
         .into_iter()
-        .filter_map(move |rtype| node?.get(rtype))
+        .filter_map(|rtype| set_of(node, rtype))
         .map(|set| placed(owner.clone(), set))
+        .collect()
 }
 
 /// The absolute name that a parsed question asks for; none if memory for it

@@ -2,21 +2,30 @@
 //! directory in front, so that a question touches few lines of it.
 //!
 //! An entry is made by [`encode`] and read by the functions here alone; what
-//! cannot be read of it is not there, and the caller answers another way.
+//! cannot be read of it is not there, and the caller answers another way. An
+//! entry that is whole is all that a zone keeps of a name ([`decode`]).
 //!
 //! ```text
 //! apex u8, label length u8, label,
 //! node with the last NSEC u8 (255 for none), nodes u8, nodes:
 //!   owner length u8, owner, whether it is plain u8, sets u8, sets:
 //!     type u16, records u8, signatures u8, stride u8,
-//!     place u32, octets u16, octets with signatures u16
+//!     whether it is an answer u8, place u32, octets u16, octets with signatures u16
 //! records: pointer to the question's name, type, class, time to live, data
 //! ```
 
-use domain::base::{iana::Rtype, rdata::ComposeRecordData as _};
+use bytes::Bytes;
+use domain::{
+    base::{
+        ParseRecordData, ParsedName, Ttl, iana::Rtype, name::FlattenInto as _,
+        rdata::ComposeRecordData as _,
+    },
+    dep::octseq::Parser,
+    rdata::ZoneRecordData,
+};
 
 use super::template::push_head;
-use crate::names::zone::{Domain, Node, RrSet, Standing};
+use crate::names::zone::{Data, Domain, Node, RrSet, Standing};
 
 /// Where a question's name begins in every message, as a pointer.
 const QUESTION: [u8; 2] = [0xc0, 12];
@@ -29,7 +38,10 @@ const MAX_NODES: usize = 32;
 const MAX_SET: usize = 1232;
 
 /// Octets of a set's line in the directory.
-const SET_OCTETS: usize = 13;
+const SET_OCTETS: usize = 14;
+
+/// Octets of a record before its data: owner, type, class, time to live, length.
+const RECORD_HEAD: usize = 12;
 
 const NO_NODE: u8 = u8::MAX;
 
@@ -42,14 +54,22 @@ fn is_rendered(rtype: Rtype) -> bool {
 }
 
 /// Renders what is registered as `label` beneath apex `number`.
+#[cfg(test)]
 pub(super) fn encode(number: u8, label: &[u8], domain: &Domain) -> Vec<u8> {
+    encode_checked(number, label, domain).0
+}
+
+/// Renders what is registered as `label` beneath apex `number`; and whether
+/// that is whole, so that nothing of the name is missing.
+pub(super) fn encode_checked(number: u8, label: &[u8], domain: &Domain) -> (Vec<u8>, bool) {
     let mut entry = vec![number, label.len() as u8];
     entry.extend_from_slice(label);
     let nodes: Vec<(&[u8], &Node)> = domain.nodes().collect();
     if nodes.len() > MAX_NODES {
         entry.extend_from_slice(&[NO_NODE, 0]);
-        return entry;
+        return (entry, false);
     }
+    let mut is_whole = true;
     let last = nodes
         .iter()
         .rposition(|(_, node)| node.get(Rtype::NSEC).is_some());
@@ -74,12 +94,14 @@ pub(super) fn encode(number: u8, label: &[u8], domain: &Domain) -> Vec<u8> {
         entry.extend_from_slice(owner);
         entry.push(u8::from(is_plain));
         entry.push(node.sets().len().min(255) as u8);
+        is_whole &= node.sets().len() <= usize::from(u8::MAX);
         for set in node.sets().iter().take(255) {
-            let is_needed = is_plain && is_rendered(set.rtype) || set.rtype == Rtype::NSEC;
-            let rendered = is_needed.then(|| render(set)).flatten();
+            let rendered = render(set);
+            is_whole &= rendered.is_some();
             let (line, octets) = rendered.unwrap_or_default();
+            let is_answer = u8::from(is_rendered(set.rtype));
             entry.extend(set.rtype.to_int().to_be_bytes());
-            entry.extend_from_slice(&[line.records, line.signatures, line.stride]);
+            entry.extend_from_slice(&[line.records, line.signatures, line.stride, is_answer]);
             let here = if octets.is_empty() { 0 } else { place };
             entry.extend((here as u32).to_be_bytes());
             entry.extend(line.plain.to_be_bytes());
@@ -89,7 +111,63 @@ pub(super) fn encode(number: u8, label: &[u8], domain: &Domain) -> Vec<u8> {
         }
     }
     entry.extend_from_slice(&records);
-    entry
+    (entry, is_whole)
+}
+
+/// What an entry that is whole was rendered of.
+pub(in crate::names) fn decode(entry: &[u8]) -> Option<Domain> {
+    // Data share this copy.
+    let whole = Bytes::copy_from_slice(entry);
+    let mut domain = Domain::default();
+    for view in nodes(entry)? {
+        let mut sets = Vec::with_capacity(view.sets.len() / SET_OCTETS);
+        for line in view.sets.chunks_exact(SET_OCTETS) {
+            let place = view.place(line)?;
+            let octets = whole.slice(place.start..place.end);
+            let mut records = read_records(&octets)?;
+            let (rtype, ttl) = records.first().map(|record| (record.0, record.1))?;
+            let count = usize::from(line[2]);
+            if records.len() < count {
+                return None;
+            }
+            let signatures = records.split_off(count);
+            let data = |records: Vec<Record>| records.into_iter().map(|record| record.2).collect();
+            sets.push(RrSet {
+                rtype,
+                ttl,
+                data: data(records),
+                signatures: data(signatures),
+            });
+        }
+        domain.push(view.owner, sets);
+    }
+    Some(domain)
+}
+
+type Record = (Rtype, Ttl, Data);
+
+/// Records as [`render`] writes them.
+fn read_records(octets: &Bytes) -> Option<Vec<Record>> {
+    let (mut records, mut at) = (Vec::new(), 0);
+    while at < octets.len() {
+        let head = octets.get(at..at + RECORD_HEAD)?;
+        let &[_, _, t, y, _, _, a, b, c, d, high, low] = head else {
+            return None;
+        };
+        let rtype = Rtype::from_int(u16::from_be_bytes([t, y]));
+        let ttl = Ttl::from_secs(u32::from_be_bytes([a, b, c, d]));
+        let from = at + RECORD_HEAD;
+        at = from + usize::from(u16::from_be_bytes([high, low]));
+        if at > octets.len() {
+            return None;
+        }
+        let rdata = octets.slice(from..at);
+        let mut parser = Parser::from_ref(&rdata);
+        let parsed: ZoneRecordData<Bytes, ParsedName<Bytes>> =
+            ZoneRecordData::parse_rdata(rtype, &mut parser).ok()??;
+        records.push((rtype, ttl, parsed.try_flatten_into().ok()?));
+    }
+    Some(records)
 }
 
 #[derive(Default)]
@@ -231,15 +309,38 @@ impl<'e> NodeView<'e> {
         }
     }
 
-    fn view(&self, line: &[u8]) -> Option<SetView<'e>> {
-        let &[_, _, records, signatures, stride, a, b, c, d, p, q, w, x] = line else {
+    /// Where in the entry a set's records are.
+    fn place(&self, line: &[u8]) -> Option<std::ops::Range<usize>> {
+        let &[_, _, _, _, _, _, a, b, c, d, _, _, high, low] = line else {
             return None;
         };
         let place = u32::from_be_bytes([a, b, c, d]) as usize;
-        let plain = usize::from(u16::from_be_bytes([p, q]));
-        let whole = usize::from(u16::from_be_bytes([w, x]));
-        let octets = self.entry.get(place..place + whole)?;
-        (place > 0 && plain <= whole).then_some(SetView {
+        let end = place + usize::from(u16::from_be_bytes([high, low]));
+        (place > 0 && end <= self.entry.len()).then_some(place..end)
+    }
+
+    fn view(&self, line: &[u8]) -> Option<SetView<'e>> {
+        let octets = self.entry.get(self.place(line)?)?;
+        let &[
+            _,
+            _,
+            records,
+            signatures,
+            stride,
+            is_answer,
+            _,
+            _,
+            _,
+            _,
+            high,
+            low,
+            ..,
+        ] = line
+        else {
+            return None;
+        };
+        let plain = usize::from(u16::from_be_bytes([high, low]));
+        (is_answer != 0 && plain <= octets.len()).then_some(SetView {
             records,
             signatures,
             stride,

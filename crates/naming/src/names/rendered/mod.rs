@@ -25,6 +25,7 @@ use domain::base::iana::Rtype;
 
 pub(super) use self::{
     alike::answer_alike,
+    entry::decode,
     question::Question,
     respond::{Asking, Outcome},
 };
@@ -63,7 +64,7 @@ impl ApexPart {
             name: apex.name().as_slice().into(),
             denial: Template::new(apex.name(), apex.denial()),
             nsec: nsec.map(|set| Template::new(apex.name(), set)),
-            has_wildcard: apex.domain(b"*").is_some(),
+            has_wildcard: apex.has(b"*"),
             is_signed: apex.keys().is_some(),
             order,
         }
@@ -75,7 +76,7 @@ impl Rendered {
     pub fn update<'a>(
         &mut self,
         index: usize,
-        apex: &Apex,
+        apex: &mut Apex,
         labels: impl IntoIterator<Item = &'a Label>,
     ) {
         let Ok(number) = u8::try_from(index) else {
@@ -87,8 +88,15 @@ impl Rendered {
         for label in labels.into_iter().filter(|label| !label.is_empty()) {
             match apex.domain(label) {
                 Some(domain) => {
-                    let entry = Arc::from(entry::encode(number, label, domain));
+                    let (entry, is_whole) = entry::encode_checked(number, label, &domain);
+                    let is_lossless =
+                        is_whole && decode(&entry).is_some_and(|again| again == *domain);
+                    drop(domain);
+                    let entry = Arc::from(entry);
                     order.insert(&entry);
+                    if is_lossless {
+                        apex.pack(label, Arc::clone(&entry));
+                    }
                     self.table.insert(entry);
                 }
                 None => {

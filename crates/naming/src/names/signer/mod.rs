@@ -236,13 +236,13 @@ impl Image for Signed {
 
     fn take(&mut self, height: Height, time_ms: u64, changes: Vec<ProvenChange<'_>>) {
         self.signing.set_keys(Arc::clone(&self.shared.state().keys));
+        let opened: Vec<Option<Entry>> = changes.iter().map(ProvenChange::entry).collect();
+        let pairs = changes.iter().zip(&opened);
         let made = self.signing.step(
             height,
             time_ms,
             now_ms() / 1000,
-            changes
-                .iter()
-                .map(|change| change.subject.change(change.entry)),
+            pairs.map(|(change, entry)| change.subject.change(entry.as_ref())),
         );
         let made = match made {
             Ok(made) => made,
@@ -276,15 +276,13 @@ impl Signed {
         let mut state = self.shared.state();
         state.has_read = true;
         for change in changes {
-            match (&change.subject, change.entry) {
-                (Subject::Zone(apex), Some(Entry::Zone(zone))) => {
-                    state.on_ledger.insert(apex.clone(), (**zone).clone());
-                }
-                (Subject::Zone(apex), _) => {
-                    state.on_ledger.remove(apex);
-                }
-                _ => {}
-            }
+            let Subject::Zone(apex) = &change.subject else {
+                continue;
+            };
+            match change.entry() {
+                Some(Entry::Zone(zone)) => state.on_ledger.insert(apex.clone(), *zone),
+                _ => state.on_ledger.remove(apex),
+            };
         }
         for apex in &self.apexes {
             if let Some(in_use) = self.signing.in_use(apex) {

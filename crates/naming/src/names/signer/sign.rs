@@ -116,12 +116,12 @@ pub fn sign_missing(
 ) -> Result<Vec<LabelSignatures>, SignError> {
     let mut made = Vec::new();
     for label in labels {
-        let unsigned: Vec<(Vec<u8>, Rtype)> = apex
-            .signed_sets(label)
-            .into_iter()
-            .filter(|(_, set)| set.signatures.is_empty())
-            .map(|(owner, set)| (owner.to_vec(), set.rtype))
-            .collect();
+        let mut unsigned: Vec<(Vec<u8>, Rtype)> = Vec::new();
+        apex.see_signed_sets(label, |owner, set| {
+            if set.signatures.is_empty() {
+                unsigned.push((owner.to_vec(), set.rtype));
+            }
+        });
         let sets = sign_sets(apex, label, unsigned, source, signers, period)?;
         if !sets.is_empty() {
             made.push(LabelSignatures {
@@ -144,7 +144,7 @@ pub fn drop_stale(
     seen: &mut BTreeSet<u16>,
 ) -> bool {
     let mut stale: Vec<(Vec<u8>, Rtype)> = Vec::new();
-    for (owner, set) in apex.signed_sets(label) {
+    apex.see_signed_sets(label, |owner, set| {
         let signatures: Vec<Signature> = set
             .signatures
             .iter()
@@ -155,7 +155,7 @@ pub fn drop_stale(
         if signatures.iter().any(any) {
             stale.push((owner.to_vec(), set.rtype));
         }
-    }
+    });
     for (owner, rtype) in &stale {
         if let Some(set) = apex
             .node_mut(label, owner)

@@ -197,42 +197,20 @@ fn differ(old: &Apex, new: &Apex) -> bool {
     if without_soa(old.node()) != without_soa(new.node()) || signed(old) != signed(new) {
         return true;
     }
-    let mut others = new.domains();
-    for (label, domain) in old.domains() {
-        match others.next() {
-            Some((other, theirs)) if other == label && std::ptr::eq(domain, theirs) => {}
-            Some((other, theirs)) if other == label && domain == theirs => {}
-            _ => return true,
-        }
-    }
-    others.next().is_some()
+    old.labels_unlike(new)
+        .any(|label| old.domain(label) != new.domain(label))
 }
 
 /// The records that `old` has and `new` has not, and the other way round;
 /// none if they are too many.
 fn difference(old: &Apex, new: &Apex) -> Option<(Vec<ZoneRecord>, Vec<ZoneRecord>)> {
     let (mut before, mut after) = (records_at_apex(old), records_at_apex(new));
-    let mut theirs = new.domains().peekable();
-    let mut ours = old.domains().peekable();
-    loop {
-        let order = match (ours.peek(), theirs.peek()) {
-            (None, None) => break,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((ours, _)), Some((theirs, _))) => ours.cmp(theirs),
-        };
-        let mine = order.is_le().then(|| ours.next()).flatten();
-        let other = order.is_ge().then(|| theirs.next()).flatten();
-        if let (Some((_, mine)), Some((_, other))) = (mine, other)
-            && std::ptr::eq(mine, other)
-        {
-            continue;
+    for label in old.labels_unlike(new) {
+        if let Some(domain) = old.domain(label) {
+            records_beneath(old, label, &domain, &mut before);
         }
-        if let Some((label, domain)) = mine {
-            records_beneath(old, label, domain, &mut before);
-        }
-        if let Some((label, domain)) = other {
-            records_beneath(new, label, domain, &mut after);
+        if let Some(domain) = new.domain(label) {
+            records_beneath(new, label, &domain, &mut after);
         }
         if before.len() + after.len() > MAX_INCREMENT {
             return None;

@@ -83,7 +83,7 @@ impl Source {
             let mut records = Vec::new();
             for label in &labels {
                 if let Some(domain) = apex.domain(label) {
-                    records_beneath(apex, label, domain, &mut records);
+                    records_beneath(apex, label, &domain, &mut records);
                 }
             }
             *next = match labels.last() {

@@ -1,6 +1,8 @@
 //! One zone: the apex' own records, and everything registered beneath it.
 
 use std::{
+    borrow::Cow,
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     ops::Bound,
@@ -18,7 +20,7 @@ use wire::{AccountId, DomainName, Height, NAME_SERVER_LABEL, NameServerTerms};
 
 use super::{
     Data, Domain, Label, NS_LABEL, Node, OwnerName, RrSet, TaggedKey, ZoneSettings, absolute,
-    address_data, beneath, keys, resolvers, serial,
+    address_data, beneath, held::Held, keys, resolvers, serial,
 };
 use crate::names::rendered::Dirty;
 
@@ -44,7 +46,7 @@ pub struct Apex {
     /// The SOA as denials carry it (RFC 2308 §3: the lesser of its time to
     /// live and its minimum).
     pub(super) denial: RrSet,
-    pub(super) domains: RedBlackTreeMapSync<Label, Arc<Domain>>,
+    pub(super) domains: RedBlackTreeMapSync<Label, Held>,
     /// The keys whose signatures count; none for an unsigned zone.
     pub(super) keys: Option<Arc<Vec<TaggedKey>>>,
     serial: Serial,
@@ -220,13 +222,14 @@ impl Apex {
         match domain {
             Some(mut domain) => {
                 if let Some(known) = known {
-                    domain.adopt_signatures(known);
-                    if domain == **known {
+                    let known = known.get();
+                    domain.adopt_signatures(&known);
+                    if domain == *known {
                         return false;
                     }
                 }
                 domain.shrink();
-                self.domains.insert_mut(label.clone(), Arc::new(domain));
+                self.domains.insert_mut(label.clone(), Held::new(domain));
                 self.dirty.add(label);
                 true
             }
@@ -332,15 +335,51 @@ impl Apex {
     }
 
     /// What is registered as `label`, lower case.
-    pub fn domain(&self, label: &[u8]) -> Option<&Domain> {
-        self.domains.get(label).map(|domain| &**domain)
+    pub fn domain(&self, label: &[u8]) -> Option<Cow<'_, Domain>> {
+        self.domains.get(label).map(Held::get)
+    }
+
+    /// Whether anything is registered as `label`, lower case.
+    pub fn has(&self, label: &[u8]) -> bool {
+        self.domains.contains_key(label)
     }
 
     /// Every label beneath the apex with what stands there, ascending.
-    pub fn domains(&self) -> impl Iterator<Item = (&Label, &Domain)> {
-        self.domains
-            .iter()
-            .map(|(label, domain)| (label, &**domain))
+    pub fn domains(&self) -> impl Iterator<Item = (&Label, Cow<'_, Domain>)> {
+        self.domains.iter().map(|(label, held)| (label, held.get()))
+    }
+
+    /// Keeps of `label` the entry that was rendered of it, and nothing else.
+    pub(in crate::names) fn pack(&mut self, label: &Label, entry: Arc<[u8]>) {
+        if let Some(held) = self.domains.get_mut(label) {
+            *held = Held::Packed(entry);
+        }
+    }
+
+    /// The labels at which two images of a zone may differ, ascending.
+    pub(in crate::names) fn labels_unlike<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = &'a Label> {
+        let mut ours = self.domains.iter().peekable();
+        let mut theirs = other.domains.iter().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (ours.peek(), theirs.peek()) {
+                    (None, None) => return None,
+                    (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some((ours, _)), Some((theirs, _))) => ours.cmp(theirs),
+                };
+                let mine = order.is_le().then(|| ours.next()).flatten();
+                let other = order.is_ge().then(|| theirs.next()).flatten();
+                match (mine, other) {
+                    (Some((_, mine)), Some((_, other))) if mine.is_same(other) => {}
+                    (Some((label, _)), _) | (None, Some((label, _))) => return Some(label),
+                    (None, None) => return None,
+                }
+            }
+        })
     }
 
     /// The labels beneath the apex, and the empty one for the apex itself.
@@ -365,33 +404,36 @@ impl Apex {
         if label.is_empty() {
             return owner.is_empty().then_some(&mut self.node);
         }
-        let domain = self.domains.get_mut(label)?;
-        Arc::make_mut(domain).existing_mut(owner)
+        self.domains.get_mut(label)?.open().existing_mut(owner)
     }
 
-    /// Every RRset at or beneath `label` that the zone signs: owner relative
-    /// to the label, and RRset; the empty label is the apex itself.
-    pub fn signed_sets(&self, label: &[u8]) -> Vec<(&[u8], &RrSet)> {
+    /// Shows every RRset at or beneath `label` that the zone signs: owner
+    /// relative to the label, and RRset; the empty label is the apex itself.
+    pub fn see_signed_sets(&self, label: &[u8], mut see: impl FnMut(&[u8], &RrSet)) {
         if label.is_empty() {
-            return self.node.sets().iter().map(|set| (&[][..], set)).collect();
+            self.node.sets().iter().for_each(|set| see(&[], set));
+        } else if let Some(domain) = self.domain(label) {
+            domain
+                .signed_sets()
+                .for_each(|(owner, set)| see(owner, set));
         }
-        self.domain(label)
-            .map(|domain| domain.signed_sets().collect())
-            .unwrap_or_default()
     }
 
     /// Every record of the zone, by owner: what a transfer or a dump of it holds.
     ///
     /// Shape: the apex' own first, then owners in canonical order.
-    pub fn records(&self) -> impl Iterator<Item = (OwnerName, &RrSet)> {
-        let at_apex = self.node.sets().iter().map(|set| (self.name.clone(), set));
+    pub fn records(&self) -> impl Iterator<Item = (OwnerName, RrSet)> {
+        let sets = self.node.sets().iter();
+        let at_apex = sets.map(|set| (self.name.clone(), set.clone()));
         let beneath = self.domains().flat_map(move |(label, domain)| {
-            domain.nodes().flat_map(move |(owner, node)| {
-                let owner = self.owner_of(label, owner);
-                node.sets()
-                    .iter()
-                    .filter_map(move |set| Some((owner.clone()?, set)))
-            })
+            let mut all = Vec::new();
+            for (owner, node) in domain.nodes() {
+                if let Some(owner) = self.owner_of(label, owner) {
+                    let sets = node.sets().iter().cloned();
+                    all.extend(sets.map(|set| (owner.clone(), set)));
+                }
+            }
+            all
         });
         at_apex.chain(beneath)
     }

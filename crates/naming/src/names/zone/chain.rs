@@ -3,7 +3,7 @@
 //! A change of one name touches that name and the one before it; the work is
 //! theirs, however many names the zone has.
 
-use std::{collections::BTreeSet, ops::Bound, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, ops::Bound};
 
 use bytes::Bytes;
 use domain::{
@@ -50,10 +50,10 @@ impl Apex {
         self.dirty.add(&[]);
         for label in self.labels_after(&[]) {
             self.dirty.add(&label);
-            let Some(domain) = self.domains.get_mut(&label) else {
+            let Some(held) = self.domains.get_mut(&label) else {
                 continue;
             };
-            for node in Arc::make_mut(domain).nodes_mut() {
+            for node in held.open().nodes_mut() {
                 node.retain(|set| set.rtype != Rtype::NSEC);
                 for set in node.sets_mut() {
                     set.signatures.clear();
@@ -79,7 +79,7 @@ impl Apex {
     fn owner_after(&self, label: &[u8]) -> OwnerName {
         self.domains
             .range::<[u8], _>((Bound::Excluded(label), Bound::Unbounded))
-            .find_map(|(label, domain)| self.owner_of(label, domain.first_chained()?))
+            .find_map(|(label, held)| self.owner_of(label, held.get().first_chained()?))
             .unwrap_or_else(|| self.name.clone())
     }
 
@@ -92,20 +92,20 @@ impl Apex {
             self.node.put(nsec);
             return;
         }
-        let Some(domain) = self.domains.get(label) else {
+        let Some(held) = self.domains.get_mut(label) else {
             return;
         };
-        let owners = domain.chained();
+        let owners = held.open().chained();
         let nexts: Vec<OwnerName> = owners
             .iter()
             .skip(1)
             .filter_map(|owner| self.owner_of(label, owner))
             .chain([after])
             .collect();
-        let Some(domain) = self.domains.get_mut(label) else {
+        let Some(held) = self.domains.get_mut(label) else {
             return;
         };
-        let domain = Arc::make_mut(domain);
+        let domain = held.open();
         let standings = domain.standings();
         let mut chained = owners.iter().zip(nexts).peekable();
         // Owners and nodes are in the same order.
@@ -124,21 +124,25 @@ impl Apex {
 
     /// The NSEC record at or before `owner` beneath `label`, with its owner:
     /// it denies a name that it does not stand at.
-    pub fn covering(&self, label: &[u8], owner: &[u8]) -> Option<(OwnerName, &RrSet)> {
-        if let Some(domain) = self.domains.get(label)
-            && let Some((owner, set)) = domain.covering(owner)
+    pub fn covering(&self, label: &[u8], owner: &[u8]) -> Option<(OwnerName, Cow<'_, RrSet>)> {
+        if let Some(held) = self.domains.get(label)
+            && let Some((owner, set)) = held.get().covering(owner)
         {
-            return Some((self.owner_of(label, owner)?, set));
+            return Some((self.owner_of(label, owner)?, Cow::Owned(set.clone())));
         }
         let before = self
             .domains
             .range::<[u8], _>((Bound::Unbounded, Bound::Excluded(label)))
             .rev()
-            .find_map(|(label, domain)| {
+            .find_map(|(label, held)| {
+                let domain = held.get();
                 let (owner, set) = domain.last_nsec()?;
-                Some((self.owner_of(label, owner)?, set))
+                Some((self.owner_of(label, owner)?, Cow::Owned(set.clone())))
             });
-        before.or_else(|| Some((self.name.clone(), self.node.get(Rtype::NSEC)?)))
+        before.or_else(|| {
+            let own = self.node.get(Rtype::NSEC)?;
+            Some((self.name.clone(), Cow::Borrowed(own)))
+        })
     }
 }
 

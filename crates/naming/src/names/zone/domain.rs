@@ -173,6 +173,11 @@ impl Domain {
         domain
     }
 
+    /// Adds a node behind all others, as it was before.
+    pub(in crate::names) fn push(&mut self, owner: &[u8], sets: Vec<RrSet>) {
+        self.nodes.push((owner.into(), Node { sets }));
+    }
+
     /// Gives back room that was taken for more.
     pub(super) fn shrink(&mut self) {
         self.nodes.shrink_to_fit();

@@ -29,11 +29,11 @@ impl Apex {
             let mut lines: Vec<String> = set
                 .data
                 .iter()
-                .map(|data| line(&owner, set, data))
+                .map(|data| line(&owner, &set, data))
                 .collect();
             // Data come in the order in which they were learnt.
             lines.sort_unstable();
-            lines.extend(set.signatures.iter().map(|data| line(&owner, set, data)));
+            lines.extend(set.signatures.iter().map(|data| line(&owner, &set, data)));
             for line in lines {
                 // Writing into a string does not fail.
                 let _ = writeln!(text, "{line}");

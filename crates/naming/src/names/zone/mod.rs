@@ -12,6 +12,7 @@ mod apex;
 mod chain;
 mod domain;
 mod file;
+mod held;
 mod keys;
 mod order;
 mod resolvers;
@@ -239,7 +240,7 @@ impl Zone {
             let apex = &self.apexes[index];
             synthesis::domain(record, apex.text(), apex.settings())
         });
-        let before = self.apexes[index].domain(&label).is_some();
+        let before = self.apexes[index].has(&label);
         self.names = self.names + usize::from(domain.is_some()) - usize::from(before);
         if self.apexes[index].replace(&label, domain) {
             changed.entry(index).or_default().insert(label);
@@ -277,7 +278,7 @@ impl Zone {
         let Some((index, label)) = self.place(name) else {
             return;
         };
-        let before = self.apexes[index].domain(&label).is_some();
+        let before = self.apexes[index].has(&label);
         self.names = self.names + usize::from(domain.is_some()) - usize::from(before);
         if self.apexes[index].replace(&label, domain) {
             self.apexes[index].rechain(&BTreeSet::from([label]));
