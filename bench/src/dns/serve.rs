@@ -100,6 +100,7 @@ pub async fn sign(arguments: &Arguments) -> Result<()> {
         key_file: Default::default(),
         passphrase_file: Default::default(),
         zone_keys: arguments.keys.clone(),
+        label: None,
         listen: arguments.feed,
         apexes: Vec::new(),
         servers: vec![ServerSettings {
@@ -110,7 +111,7 @@ pub async fn sign(arguments: &Arguments) -> Result<()> {
         negative_ttl: SHORT_TTL,
         endpoint_ttl: SHORT_TTL,
     };
-    match signer::run_over(ledger(arguments)?, config).await? {}
+    match signer::run_over(ledger(arguments)?, config, None).await? {}
 }
 
 /// Answers over UDP on one worker until its input ends.

@@ -116,7 +116,7 @@ fn key_and_plaintext_are_nowhere_outside_enclaves_and_their_user() {
 
     let (parts, enclaves) = processes(&circle);
     assert_eq!(enclaves.len(), 1, "one enclave serves the one replica");
-    assert_eq!(parts.len(), 11 + 2 * 3, "{parts:?}");
+    assert_eq!(parts.len(), 11 + 2 * 3 + 2, "{parts:?}");
     for (pid, line) in parts {
         let mut held = found_in_memory(pid, &secrets);
         if is_users(&line) {

@@ -231,9 +231,9 @@ impl Host {
                         holds,
                     });
                 }
-                FromCore::Read(keys) => self.proofs(keys).await,
+                FromCore::Read(keys) => proofs(&self.client, keys).await,
                 FromCore::ListRequests => self.requests().await,
-                FromCore::Send(action) => ToCore::Sent(self.send(*action).await),
+                FromCore::Send(action) => ToCore::Sent(send(&self.account, *action).await),
                 FromCore::Store(sealed) => {
                     self.files.keep(&sealed)?;
                     ToCore::Stored
@@ -248,13 +248,6 @@ impl Host {
         self.link.lock().await.ask(message).await
     }
 
-    async fn proofs(&self, keys: Vec<Vec<u8>>) -> ToCore {
-        match self.client.proofs_since(keys, self.client.seen()).await {
-            Ok(proofs) => ToCore::Proofs(proofs.into_iter().map(|(_, bytes)| bytes).collect()),
-            Err(error) => ToCore::Unavailable(error.to_string()),
-        }
-    }
-
     async fn requests(&self) -> ToCore {
         let prefix = state_key::KEY_REQUESTS;
         match self.client.list_keys(prefix, REQUESTS_AT_ONCE).await {
@@ -265,14 +258,26 @@ impl Host {
             Err(error) => ToCore::Unavailable(error.to_string()),
         }
     }
+}
 
-    async fn send(&self, action: Action) -> Result<wire::TransactionId, SendFailure> {
-        match self.account.send(vec![action]).await {
-            Ok(sent) => Ok(sent.transaction),
-            Err(error) => Err(match error.reject() {
-                Some(reject) => SendFailure::Rejected(reject),
-                None => SendFailure::Unavailable(error.to_string()),
-            }),
-        }
+/// Sends one action as `account`.
+pub(crate) async fn send(
+    account: &Account,
+    action: Action,
+) -> Result<wire::TransactionId, SendFailure> {
+    match account.send(vec![action]).await {
+        Ok(sent) => Ok(sent.transaction),
+        Err(error) => Err(match error.reject() {
+            Some(reject) => SendFailure::Rejected(reject),
+            None => SendFailure::Unavailable(error.to_string()),
+        }),
+    }
+}
+
+/// Proofs of `keys`, none older than what was seen.
+pub(crate) async fn proofs(client: &Client, keys: Vec<Vec<u8>>) -> ToCore {
+    match client.proofs_since(keys, client.seen()).await {
+        Ok(proofs) => ToCore::Proofs(proofs.into_iter().map(|(_, bytes)| bytes).collect()),
+        Err(error) => ToCore::Unavailable(error.to_string()),
     }
 }

@@ -3,7 +3,8 @@
 //! [`Program`] is the protected process's program, measured and executed through
 //! one descriptor. [`make`] has it make an identity; [`Host`] runs it: brings it
 //! proofs, sends the transactions that it signs, keeps the state that it seals,
-//! and says when the ledger has changed. [`Remote`] is the circle as an account
+//! and says when the ledger has changed. [`Holder`] is the same program where it
+//! holds a label's key for a daemon beside it. [`Remote`] is the circle as an account
 //! sees it, for who asks for a key in a process of its own. [`recover`] and [`restore`]
 //! bring a lost keykeeper back from the members' escrow.
 //!
@@ -12,12 +13,14 @@
 //! from who has the disk alone (docs/spec/keys.md §2).
 
 mod files;
+mod holder;
 mod host;
 mod link;
 mod program;
 mod remote;
 
 pub use files::Files;
+pub use holder::Holder;
 pub use host::{Host, HostError, Progress};
 pub use link::{LinkError, Recovering, make, recover, restore};
 pub use program::Program;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
+    process::{Child, ChildStdin, ChildStdout},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use keykeeper::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{self, Command},
 };
 use wire::{
     CircleId, CircleKey, Digest, PublicKey,
@@ -47,10 +48,10 @@ pub enum LinkError {
 
 /// A protected process that runs.
 pub(crate) struct Link {
-    input: ChildStdin,
-    output: ChildStdout,
+    input: process::ChildStdin,
+    output: process::ChildStdout,
     /// Killed with this.
-    _child: Child,
+    _child: process::Child,
 }
 
 impl Link {
@@ -86,33 +87,54 @@ impl Link {
     }
 }
 
-/// Starts `program`, has it do one thing, and hears the answer; it then ends.
-///
-/// Errors: [`LinkError`].
-fn once(program: &Program, message: &ToCore) -> Result<FromCore, LinkError> {
-    let mut child = program.command().spawn()?;
-    let mut talk = || -> Result<FromCore, LinkError> {
+/// A protected process that is talked to without a runtime, one call after the
+/// other; killed with this.
+pub(crate) struct BlockingLink {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl BlockingLink {
+    pub(crate) fn start(program: &Program) -> Result<Self, LinkError> {
+        let mut child = program.command().spawn()?;
         let missing = || std::io::Error::other("a pipe is missing");
-        let mut input = child.stdin.take().ok_or_else(missing)?;
-        let mut output = child.stdout.take().ok_or_else(missing)?;
+        Ok(Self {
+            input: child.stdin.take().ok_or_else(missing)?,
+            output: child.stdout.take().ok_or_else(missing)?,
+            child,
+        })
+    }
+
+    /// Says something and hears the answer.
+    pub(crate) fn ask(&mut self, message: &ToCore) -> Result<FromCore, LinkError> {
         let mut frame = Zeroizing::new(Vec::new());
         encode_frame(message, &mut frame)?;
-        input.write_all(&frame)?;
+        self.input.write_all(&frame)?;
         let mut header = [0; 4];
-        output.read_exact(&mut header)?;
-        let mut body = vec![0; frame_length(header)?];
-        output.read_exact(&mut body)?;
+        self.output.read_exact(&mut header)?;
+        let mut body = Zeroizing::new(vec![0; frame_length(header)?]);
+        self.output.read_exact(&mut body)?;
         match decode_frame(&body)? {
             FromCore::Fault(why) => Err(LinkError::Fault(why)),
             answer => Ok(answer),
         }
-    };
-    let answer = talk();
-    if answer.is_err() {
-        let _ = child.kill();
     }
-    child.wait()?;
-    answer
+}
+
+impl Drop for BlockingLink {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and is waited for all the same.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `program`, has it do one thing, and hears the answer; it then ends.
+///
+/// Errors: [`LinkError`].
+fn once(program: &Program, message: &ToCore) -> Result<FromCore, LinkError> {
+    BlockingLink::start(program)?.ask(message)
 }
 
 /// Has `program` make an identity: its public key, and the state sealed under

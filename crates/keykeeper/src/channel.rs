@@ -9,9 +9,15 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use threshold::HandedOver;
 use wire::{
-    Action, CircleId, CircleKey, Digest, Evidence, KeyRequestId, PublicKey, Reject, Signature,
-    Transaction, TransactionId,
+    Action, CircleId, CircleKey, Digest, Evidence, KeyRequestId, LabelName, PublicKey, Reject,
+    Signature, Transaction, TransactionId,
 };
+
+/// An uncompressed point of P-256 (SEC 1): 4, x and y.
+pub type Point = [u8; 65];
+
+/// An ECDSA signature by a key of P-256: r and s.
+pub type EcdsaSignature = [u8; 64];
 
 /// From the host. Not to be printed: some of them hold the sealing key.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -71,6 +77,32 @@ pub enum ToCore {
     Stored,
     /// What was asked for cannot be had now.
     Unavailable(String),
+    /// First of all: come to the key of a label, and hold it.
+    Hold {
+        /// The circle.
+        circle: CircleId,
+        /// The key that its proofs are checked under.
+        circle_key: CircleKey,
+        /// The label.
+        label: LabelName,
+        /// Its epoch; the present one if none is given.
+        epoch: Option<u64>,
+    },
+    /// Answers [`FromCore::Evidence`].
+    Evidence(Evidence),
+    /// Answers [`FromCore::Wait`].
+    Waited,
+    /// The public half of the key that comes of the label's key and a context.
+    Point(Vec<u8>),
+    /// A signature by that key.
+    SignAs {
+        /// The key's context.
+        context: Vec<u8>,
+        /// What is signed, by ECDSA over its SHA-256.
+        message: Vec<u8>,
+    },
+    /// The secret that comes of the label's key and a context.
+    Secret(Vec<u8>),
 }
 
 /// Why an action did not become final.
@@ -82,8 +114,8 @@ pub enum SendFailure {
     Unavailable(String),
 }
 
-/// From the core.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// From the core. Not to be printed: one of them is a secret.
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum FromCore {
     /// Answers [`ToCore::Recover`].
     Recovering {
@@ -131,4 +163,21 @@ pub enum FromCore {
     },
     /// The core ends after this.
     Fault(String),
+    /// Asks for evidence that binds this.
+    Evidence(Digest),
+    /// Asks to be called again in a moment.
+    Wait,
+    /// Answers [`ToCore::Hold`]: it has the key.
+    Held {
+        /// The label's epoch.
+        epoch: u64,
+        /// Sandbox measures that this kernel does not offer.
+        warnings: Vec<String>,
+    },
+    /// Answers [`ToCore::Point`].
+    Point(Point),
+    /// Answers [`ToCore::SignAs`].
+    SignedAs(EcdsaSignature),
+    /// Answers [`ToCore::Secret`].
+    Secret([u8; 32]),
 }

@@ -5,6 +5,8 @@
 //! proofs that are checked here, under the circle's key, and never older than
 //! what was seen before in this life of the process.
 
+mod holding;
+
 use std::{
     future::Future,
     io::{Read, Write},
@@ -85,6 +87,12 @@ pub enum CoreError {
     /// A lost keykeeper cannot be restored.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// It did not come to the label's key.
+    #[error("no key of the label: {0}")]
+    NoKey(String),
+    /// The library does not sign with a key that came of the label's.
+    #[error("a derived key does not sign")]
+    Signature,
 }
 
 /// Both ends of the channel.
@@ -180,6 +188,15 @@ fn unavailable(why: impl std::fmt::Display) -> CircleError {
 }
 
 impl<R: Read, W: Write> ByHost<R, W> {
+    fn new(core: &Arc<Core<R, W>>, circle: CircleId, circle_key: CircleKey) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(core),
+            circle,
+            circle_key,
+            seen: Mutex::new(Height(0)),
+        })
+    }
+
     fn ask(&self, message: &FromCore) -> Result<ToCore, CircleError> {
         self.core.pipes().ask(message).map_err(unavailable)
     }
@@ -249,8 +266,12 @@ impl<R: Read + Send + 'static, W: Write + Send + 'static> Circle for ByHost<R, W
         }
     }
 
-    /// The host calls when there is something to look at.
-    async fn changed(&self) {}
+    /// A keykeeper's host calls when there is something to look at; a holder's
+    /// is asked to.
+    async fn changed(&self) {
+        // A host that is gone is noticed by the next reading.
+        let _ = self.ask(&FromCore::Wait);
+    }
 }
 
 /// A future that never waits, as everything here does its work when it is polled.
@@ -296,6 +317,15 @@ where
     let first = core.pipes().next()?;
     let (circle, circle_key) = match first {
         None => return Ok(()),
+        Some(ToCore::Hold {
+            circle,
+            circle_key,
+            label,
+            epoch,
+        }) => {
+            let by_host = ByHost::new(core, circle, circle_key);
+            return holding::hold(core, &by_host, &label, epoch, warnings);
+        }
         Some(ToCore::Make { sealing_key }) => {
             let made = made(&Keeper::new(*fresh()), &sealing_key);
             return core.pipes().send(&made);
@@ -338,12 +368,7 @@ where
         Some(_) => return Err(CoreError::Order),
     };
     let key = PublicKey::Ed25519(core.keeper().ok_or(CoreError::Sealed)?.key());
-    let by_host = Arc::new(ByHost {
-        core: Arc::clone(core),
-        circle,
-        circle_key,
-        seen: Mutex::new(Height(0)),
-    });
+    let by_host = ByHost::new(core, circle, circle_key);
     let mut keykeeper = Keykeeper::open(Arc::clone(&by_host), Sealed(Arc::clone(core)))?;
     core.pipes().send(&FromCore::Begun {
         key,

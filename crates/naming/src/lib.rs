@@ -6,6 +6,7 @@
 //! need nothing but an address and a root certificate.
 
 pub mod ca;
+pub mod held;
 pub mod ledger;
 pub mod names;
 pub mod owner_api;

@@ -194,6 +194,22 @@ impl LabelKey {
         }
     }
 
+    /// Its bytes, for a place that is as secret as the key: the signature (48),
+    /// then the label.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.signature.as_slice(), &self.label].concat())
+    }
+
+    /// What [`LabelKey::encode`] gave; none if it is shorter than any. The
+    /// bytes are believed: they were checked when the key was combined.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (signature, label) = bytes.split_first_chunk()?;
+        Some(Self {
+            signature: *signature,
+            label: label.to_vec(),
+        })
+    }
+
     /// Whether two are the same key of the same label.
     pub fn is_same(&self, other: &Self) -> bool {
         let equal =

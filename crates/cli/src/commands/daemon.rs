@@ -19,7 +19,12 @@ use client::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{CircleId, CircleKey};
 
-use super::runtime;
+use naming::held::{KeyHolder, LabelSettings};
+
+use super::{
+    label_holder::{self, Asker},
+    runtime,
+};
 use crate::{
     failure::{Advice, Status},
     passphrase, process,
@@ -137,25 +142,62 @@ pub fn names(daemon: &Daemon) -> anyhow::Result<Status> {
 pub fn signer(config: &Path) -> anyhow::Result<Status> {
     begin();
     let config: naming::names::signer::SignerConfig = read(config)?;
-    runtime()?.block_on(async {
-        tokio::select! {
-            ended = naming::names::signer::run(config) => ended.map(|never| match never {}),
-            () = told_to_stop() => Ok(()),
-        }
-    })?;
-    Ok(Status::Done)
+    with_holder(config.label.as_ref(), Asker::of(&config), |holder| {
+        naming::names::signer::run(config.clone(), holder)
+    })
 }
 
 /// Runs the circle's certificate authority.
 pub fn certificate_authority(daemon: &Daemon) -> anyhow::Result<Status> {
     begin();
     let config: naming::ca::CaConfig = read(&daemon.config)?;
-    runtime()?.block_on(async {
+    let asker = Asker {
+        circle: config.circle,
+        circle_key: config.circle_key,
+        nodes: &config.nodes,
+        key_file: &config.key_file,
+        passphrase_file: &config.passphrase_file,
+    };
+    with_holder(config.label.as_ref(), asker, |holder| {
+        naming::ca::run(config.clone(), holder)
+    })
+}
+
+/// Runs a daemon with the holder of its keys, if it is to have one; ends it with
+/// the holder, as nothing can be signed any more.
+fn with_holder<E, F>(
+    settings: Option<&LabelSettings>,
+    asker: Asker<'_>,
+    run: impl FnOnce(Option<Arc<dyn KeyHolder>>) -> F,
+) -> anyhow::Result<Status>
+where
+    E: std::error::Error + Send + Sync + 'static,
+    F: Future<Output = Result<std::convert::Infallible, E>>,
+{
+    // On the main thread, which lives as long as the protected process may.
+    let done: anyhow::Result<()> = runtime()?.block_on(async {
+        let held = tokio::select! {
+            held = label_holder::hold(settings, asker) => held?,
+            () = told_to_stop() => return anyhow::Ok(()),
+        };
+        let holder = held.clone().map(|held| held as Arc<dyn KeyHolder>);
+        let lost = async {
+            match &held {
+                Some(held) => held.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            ended = naming::ca::run(config) => ended.map(|never| match never {}),
+            ended = run(holder) => Ok(ended.map(|never| match never {})?),
+            () = lost => Err(Advice::new(
+                "the protected process that holds the keys has ended",
+                "start this daemon again: it asks the keykeepers anew",
+            )
+            .into()),
             () = told_to_stop() => Ok(()),
         }
-    })?;
+    });
+    done?;
     Ok(Status::Done)
 }
 

@@ -12,6 +12,7 @@ pub mod join;
 pub mod key;
 pub mod keykeeper;
 pub mod keys;
+pub mod label_holder;
 pub mod lock;
 pub mod logs;
 pub mod member;

@@ -5,21 +5,28 @@
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
-use naming::names::{
-    absolute, ds,
-    signer::{
-        SignerConfig,
-        keys::{FileKeys, Phase, Role},
-        roll,
+use naming::{
+    held::KeyHolder,
+    names::{
+        absolute, ds,
+        signer::{
+            SignerConfig,
+            keys::{FileKeys, Phase, Role},
+            roll,
+        },
     },
 };
 use wire::{DomainName, KEY_SIGNING_FLAGS};
 
-use super::daemon;
+use super::{
+    daemon,
+    label_holder::{self, Asker},
+};
 use crate::{
     failure::{Advice, Status},
     session::Session,
@@ -66,8 +73,18 @@ pub fn execute(session: &Session, signer: Signer) -> anyhow::Result<Status> {
         return daemon::signer(&config);
     };
     let config: SignerConfig = daemon::read(&config)?;
+    let runtime = super::runtime()?;
+    // A new key is its holder's to make.
+    let held = match &command {
+        Command::RollZsk(_) | Command::RollKsk(_) => runtime.block_on(label_holder::hold(
+            config.label.as_ref(),
+            Asker::of(&config),
+        ))?,
+        Command::Keys | Command::ConfirmDs(_) => None,
+    };
+    let holder = held.map(|held| held as Arc<dyn KeyHolder>);
     let _lock = FileKeys::lock(&config.zone_keys)?;
-    let mut keys = FileKeys::open(&config.zone_keys)?;
+    let mut keys = FileKeys::open_with(&config.zone_keys, holder)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let told = match command {
         Command::Keys => {

@@ -1,10 +1,13 @@
 //! The parts' configuration files, derived from `circle.toml` and the genesis
 //! at every start, so that they always fit this build and this place.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
-use naming::names::signer::ServerSettings;
+use naming::{held::LabelSettings, names::signer::ServerSettings};
 use serde::Serialize;
 use wire::{CircleId, CircleKey, Genesis, PublicKey};
 
@@ -74,6 +77,7 @@ struct Signer<'a> {
     zone_keys: PathBuf,
     listen: SocketAddr,
     servers: Vec<ServerSettings>,
+    label: Option<LabelSettings>,
 }
 
 /// Where a name server answers.
@@ -110,6 +114,7 @@ struct Authority<'a> {
     data_dir: PathBuf,
     http: SocketAddr,
     challenge_loopback: bool,
+    label: Option<LabelSettings>,
 }
 
 /// Writes the configuration of every part.
@@ -159,6 +164,7 @@ pub fn write(
             label: "ns".parse().expect("a label is a name"),
             addresses: vec![ports.names().ip()],
         }],
+        label: label(state, &directory, "zone-signer"),
     };
     write_toml(&directory.join("signer.toml"), &signer)?;
     let directory = state.certificate_authority();
@@ -169,6 +175,7 @@ pub fn write(
         data_dir: directory.clone(),
         http: ports.certificate_authority(),
         challenge_loopback: true,
+        label: label(state, &directory, "certificate-authority"),
     };
     write_toml(&directory.join("ca.toml"), &authority)?;
     super::provider::write(state, file, embedded, ports)?;
@@ -183,6 +190,20 @@ pub fn write(
         wallet: state.user().join("wallet"),
     };
     write_toml(&state.user().join("agent.toml"), &agent)
+}
+
+/// The label whose key a daemon is to hold, if it was founded with what that takes.
+fn label(state: &StateDirectory, directory: &Path, service: &str) -> Option<LabelSettings> {
+    let quoting_key = directory.join("quoting.seed");
+    quoting_key.exists().then(|| LabelSettings {
+        service: service.to_owned(),
+        version: 1,
+        owner: None,
+        program: state.keykeeper_program(),
+        data_dir: directory.to_owned(),
+        quoting_key,
+        quoting_certificate: directory.join("quoting.certificate"),
+    })
 }
 
 fn write_nodes(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> anyhow::Result<()> {

@@ -158,6 +158,15 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     accounts.push((authority, AGENT_FUNDS));
     let signer = keys::make(&state.signer().join(ACCOUNT_KEY), "signer")?.account();
     accounts.push((signer, AGENT_FUNDS));
+    if !keykeepers.keys.is_empty() {
+        // With keykeepers, both hold keys of labels, and show evidence for them.
+        for (directory, label) in [
+            (state.certificate_authority(), "ca"),
+            (state.signer(), "signer"),
+        ] {
+            keys::make_quoting_key(&directory, &root, label)?;
+        }
+    }
     let name_server = keys::make(&state.names().join(ACCOUNT_KEY), "names")?.account();
     accounts.push((name_server, AGENT_FUNDS));
     let user = keys::make(&user_key_file(state), "user")?.account();

@@ -76,8 +76,11 @@ pub fn found_in_memory(pid: u32, secrets: &[Secret]) -> Vec<&str> {
     found
 }
 
-/// The parts of the circle, by name, with the protected processes of keykeepers,
-/// and the enclaves that providers launched.
+/// What a protected process that holds the key of a label is called here.
+pub const HOLDER: &str = "a holder's protected process";
+
+/// The parts of the circle, by name, with the protected processes of keykeepers
+/// and of those whose keys are a label's, and the enclaves that providers launched.
 pub fn processes(circle: &Circle) -> (Vec<(u32, String)>, Vec<u32>) {
     let supervisor = circle.pid("supervisor");
     let mut parts = vec![(supervisor, "supervisor".to_owned())];
@@ -88,6 +91,12 @@ pub fn processes(circle: &Circle) -> (Vec<(u32, String)>, Vec<u32>) {
         if line.contains(" keykeeper --config") {
             let protected = children(pid).into_iter();
             parts.extend(protected.map(|pid| (pid, "a keykeeper's protected process".to_owned())));
+        } else if line.contains(" signer --config") || line.contains(" ca --config") {
+            parts.extend(
+                children(pid)
+                    .into_iter()
+                    .map(|pid| (pid, HOLDER.to_owned())),
+            );
         } else {
             enclaves.extend(children(pid));
         }

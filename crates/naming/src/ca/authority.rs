@@ -93,6 +93,9 @@ pub enum AuthorityError {
     /// A private key could not be derived or used.
     #[error("a key of the authority cannot be used")]
     Key,
+    /// The holder of its keys does not serve.
+    #[error(transparent)]
+    Holder(#[from] crate::held::HolderFailed),
     /// The root on disk is of another key or for other apexes.
     #[error(
         "{path} is not the root of this key for these apexes: move it away to have it made again"

@@ -1,10 +1,10 @@
 //! The authority's private keys, behind a seam: whoever signs asks for a
 //! signature by one of them and never sees it.
 //!
-//! [`FileKeys`] keeps one key in a file and derives all others from it, so
-//! that one secret continues the authority on any machine. A key that is held
-//! elsewhere, or by several members together, takes its place by implementing
-//! [`AuthorityKeys`].
+//! [`HeldKeys`] are a [`KeyHolder`]'s: they come of the key of a label.
+//! [`FileKeys`] keeps one key in a file and derives all others from it, where
+//! there is no holder. Either way one secret continues the authority on any
+//! machine.
 
 use std::{
     fmt, fs, io,
@@ -25,6 +25,7 @@ use wire::DomainName;
 use zeroize::Zeroizing;
 
 use super::authority::AuthorityError;
+use crate::held::{self, KeyHolder};
 
 /// Which key signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,34 @@ pub trait AuthorityKeys: fmt::Debug + Send + Sync + 'static {
     ///
     /// Errors: [`AuthorityError`].
     fn secret(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, AuthorityError>;
+}
+
+/// Keys that another process holds.
+#[derive(Debug)]
+pub struct HeldKeys(pub Arc<dyn KeyHolder>);
+
+fn context(signer: &Signer) -> String {
+    match signer {
+        Signer::Root => held::ROOT_KEY.to_owned(),
+        Signer::Intermediate(domain) => held::intermediate_key(domain),
+    }
+}
+
+impl AuthorityKeys for HeldKeys {
+    fn public(&self, signer: &Signer) -> Result<Vec<u8>, AuthorityError> {
+        Ok(self.0.point(&context(signer))?.to_vec())
+    }
+
+    fn sign(&self, signer: &Signer, message: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        let fixed = self.0.sign(&context(signer), message)?;
+        let signature =
+            p256::ecdsa::Signature::from_slice(&fixed).map_err(|_| AuthorityError::Key)?;
+        Ok(signature.to_der().as_bytes().to_vec())
+    }
+
+    fn secret(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, AuthorityError> {
+        Ok(self.0.secret(&held::authority_secret(purpose))?)
+    }
 }
 
 /// Keys derived from one P-256 key in a file.

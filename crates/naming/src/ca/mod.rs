@@ -27,11 +27,12 @@ use wire::{CircleId, CircleKey};
 pub use self::{
     authority::{Authority, AuthorityError, Issued, IssuedIntermediate, LEAF_BACKDATE_MS},
     certify::{Progress, ProgressReport, certify},
-    keys::{AuthorityKeys, FileKeys, Signer},
+    keys::{AuthorityKeys, FileKeys, HeldKeys, Signer},
     request::{CheckedRequest, RequestError},
     status::CaStatus,
 };
 use crate::{
+    held::{KeyHolder, LabelSettings},
     ledger::{self, Ledger, LedgerError, Post, chain},
     names::now_ms,
     remote::{Remote, RemoteAccount},
@@ -64,9 +65,12 @@ pub struct CaConfig {
     /// Where `roots.pem` is kept.
     pub data_dir: PathBuf,
     /// The authority's own key, PKCS #8; `ca.key` in `data_dir` by default.
-    /// Made the first time, never overwritten.
+    /// Made the first time, never overwritten; not used where a label is named.
     #[serde(default)]
     pub ca_key: Option<PathBuf>,
+    /// The label of whose key the authority's keys come.
+    #[serde(default)]
+    pub label: Option<LabelSettings>,
     /// How long a leaf holds, in hours; at most, and by default,
     /// [`MAX_VALIDITY_HOURS`].
     #[serde(default)]
@@ -140,10 +144,14 @@ impl CaConfig {
     }
 }
 
-/// Runs the authority until the future is dropped.
+/// Runs the authority until the future is dropped, with the keys of `holder` if
+/// there is one.
 ///
 /// Errors: [`CaError`] if it cannot start; once started it does not end.
-pub async fn run(config: CaConfig) -> Result<std::convert::Infallible, CaError> {
+pub async fn run(
+    config: CaConfig,
+    holder: Option<Arc<dyn KeyHolder>>,
+) -> Result<std::convert::Infallible, CaError> {
     let remote = Remote::new(
         &config.nodes,
         config.circle_key,
@@ -156,7 +164,7 @@ pub async fn run(config: CaConfig) -> Result<std::convert::Infallible, CaError> 
         path: config.key_file.clone(),
         source,
     })?;
-    run_over(ledger, config).await
+    run_over(ledger, config, holder).await
 }
 
 /// Runs the authority over `ledger` until the future is dropped.
@@ -165,6 +173,7 @@ pub async fn run(config: CaConfig) -> Result<std::convert::Infallible, CaError> 
 pub async fn run_over(
     ledger: impl Ledger + Post,
     config: CaConfig,
+    holder: Option<Arc<dyn KeyHolder>>,
 ) -> Result<std::convert::Infallible, CaError> {
     let validity_ms = config.validity_ms()?;
     let apexes = loop {
@@ -175,15 +184,17 @@ pub async fn run_over(
             }
         }
     };
-    let default_key = config.data_dir.join("ca.key");
-    let authority = Authority::open(
-        config.ca_key.as_deref().unwrap_or(&default_key),
-        &config.data_dir.join("roots.pem"),
-        config.circle,
-        &apexes,
-        now_ms(),
-    )?
-    .with_url(config.url());
+    let keys: Arc<dyn AuthorityKeys> = match holder {
+        Some(holder) => Arc::new(HeldKeys(holder)),
+        None => {
+            let default_key = config.data_dir.join("ca.key");
+            let path = config.ca_key.as_deref().unwrap_or(&default_key);
+            Arc::new(FileKeys::open(path)?)
+        }
+    };
+    let roots = config.data_dir.join("roots.pem");
+    let authority = Authority::with_keys(keys, &roots, config.circle, &apexes, now_ms())?
+        .with_url(config.url());
     let (ledger, authority) = (Arc::new(ledger), Arc::new(authority));
     let progress = Arc::<Progress>::default();
     let mut tasks = JoinSet::new();

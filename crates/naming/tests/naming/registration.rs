@@ -88,6 +88,7 @@ impl Circle {
             passphrase_file: "unused".into(),
             data_dir: self.directory.path().to_owned(),
             ca_key: None,
+            label: None,
             validity_hours: None,
             http: None,
             url: None,
@@ -96,7 +97,7 @@ impl Circle {
             challenge_loopback: true,
         };
         self.tasks.spawn(async move {
-            match ca::run_over(ledger, config).await {
+            match ca::run_over(ledger, config, None).await {
                 Ok(never) => match never {},
                 Err(error) => panic!("{error}"),
             }

@@ -63,6 +63,7 @@ impl Circle {
             key_file: "unused".into(),
             passphrase_file: "unused".into(),
             zone_keys: self.keys(),
+            label: None,
             listen: self.feed,
             apexes: Vec::new(),
             servers: vec![ServerSettings {
@@ -75,7 +76,7 @@ impl Circle {
         };
         let ledger = self.ledger.clone();
         Running(tokio::spawn(async move {
-            let ended = naming::names::signer::run_over(ledger, config).await;
+            let ended = naming::names::signer::run_over(ledger, config, None).await;
             panic!("the signer ended: {ended:?}");
         }))
     }

@@ -1,14 +1,16 @@
 //! Where signatures come from.
 //!
 //! [`KeySource`] is all that the signer knows of private keys. [`FileKeys`]
-//! keeps them in a file; a source whose keys are derived for an admitted
-//! enclave takes its place without the signer noticing.
+//! keeps a file of the keys and how far their lives have come. The private
+//! keys are a [`KeyHolder`]'s, and the file has their numbers; where there is
+//! no holder, they are in the file.
 
 use std::{
     fs, io,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::{
@@ -19,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use wire::{DomainName, KEY_SIGNING_FLAGS, ZONE_SIGNING_FLAGS, ZoneKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::names::{dnssec::SIGNATURE_OCTETS, zone};
+use crate::{
+    held::{self, HolderFailed, KeyHolder},
+    names::{dnssec::SIGNATURE_OCTETS, zone},
+};
 
 /// A key that can sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +98,22 @@ pub struct StoredKey {
     pub phase: Phase,
     /// Since when, Unix seconds.
     pub since: u64,
-    /// The private key, PKCS #8, hexadecimal.
-    pkcs8: String,
+    /// The private key, PKCS #8, hexadecimal; or
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pkcs8: Option<String>,
+    /// which of the holder's it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<HeldByAnother>,
+}
+
+/// A key whose private half is a holder's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldByAnother {
+    /// Its number among the zone's.
+    number: u64,
+    /// Its point, x and y, hexadecimal.
+    public_key: String,
 }
 
 impl Drop for StoredKey {
@@ -137,24 +156,59 @@ pub enum KeyFileError {
     /// No key could be made.
     #[error("no key could be made")]
     Entropy,
+    /// The holder does not serve.
+    #[error(transparent)]
+    Holder(#[from] HolderFailed),
+    /// The holder has other keys than those of the file.
+    #[error(
+        "key {number} of {apex} in {path} is not the one that comes of the label's key: \
+         another circle's, label's or epoch's. Move the file away to begin with new keys"
+    )]
+    Other {
+        /// Which file.
+        path: PathBuf,
+        /// The zone.
+        apex: DomainName,
+        /// The key's number.
+        number: u64,
+    },
+    /// A new key is the holder's to make, and there is none.
+    #[error("the keys in {path} are a label's: name the label in signer.toml (`label`)")]
+    NoHolder {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyFile {
     keys: Vec<StoredKey>,
+    /// The number of the newest key that is a holder's: none is used twice.
+    #[serde(default)]
+    newest: u64,
+}
+
+/// What signs with a key.
+enum Private {
+    Here(EcdsaKeyPair),
+    Held(Arc<dyn KeyHolder>, String),
+    /// A holder that is not at hand: who only looks.
+    Absent,
 }
 
 struct Loaded {
     stored: StoredKey,
-    pair: EcdsaKeyPair,
+    private: Private,
     key: HeldKey,
 }
 
-/// Keys in a file that only its owner can read.
+/// Keys in a file that only its owner can read, or their numbers.
 pub struct FileKeys {
     path: PathBuf,
     keys: Vec<Loaded>,
+    newest: u64,
+    holder: Option<Arc<dyn KeyHolder>>,
     is_moved: bool,
 }
 
@@ -166,10 +220,21 @@ impl std::fmt::Debug for FileKeys {
 }
 
 impl FileKeys {
-    /// Reads the keys at `path`; none if there is no such file.
+    /// Reads the keys at `path`; none if there is no such file. Keys that are a
+    /// holder's do not sign.
     ///
     /// Errors: [`KeyFileError`].
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
+        Self::open_with(path, None)
+    }
+
+    /// As [`FileKeys::open`], with the holder of the keys; new ones are its.
+    ///
+    /// Errors: [`KeyFileError`].
+    pub fn open_with(
+        path: &Path,
+        holder: Option<Arc<dyn KeyHolder>>,
+    ) -> Result<Self, KeyFileError> {
         let failed = |source| KeyFileError::File {
             path: path.to_owned(),
             source,
@@ -192,7 +257,10 @@ impl FileKeys {
         };
         let mut keys = Vec::with_capacity(file.keys.len());
         for stored in file.keys {
-            let loaded = load(stored).ok_or_else(|| KeyFileError::Key {
+            if let (Some(held), Some(holder)) = (&stored.held, &holder) {
+                check(held, &stored.apex, &**holder, path)?;
+            }
+            let loaded = load(stored, holder.as_ref()).ok_or_else(|| KeyFileError::Key {
                 path: path.to_owned(),
             })?;
             keys.push(loaded);
@@ -200,6 +268,8 @@ impl FileKeys {
         Ok(Self {
             path: path.to_owned(),
             keys,
+            newest: file.newest,
+            holder,
             is_moved: false,
         })
     }
@@ -238,6 +308,7 @@ impl FileKeys {
     pub fn save(&mut self) -> Result<(), KeyFileError> {
         let file = KeyFile {
             keys: self.keys.iter().map(|key| key.stored.clone()).collect(),
+            newest: self.newest,
         };
         let write = || -> io::Result<()> {
             let text = Zeroizing::new(serde_json::to_vec_pretty(&file)?);
@@ -264,7 +335,8 @@ impl FileKeys {
     /// Adds a new key of `apex` whose tag no other key of the zone has, so
     /// that a validator never tries two keys for one signature (CVE-2023-50387).
     ///
-    /// Errors: [`KeyFileError::Entropy`].
+    /// Errors: [`KeyFileError::Entropy`], [`KeyFileError::Holder`],
+    ///         [`KeyFileError::NoHolder`].
     pub fn add(
         &mut self,
         apex: &DomainName,
@@ -272,18 +344,17 @@ impl FileKeys {
         phase: Phase,
         now: u64,
     ) -> Result<u16, KeyFileError> {
-        let random = SystemRandom::new();
         loop {
-            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                .map_err(|_| KeyFileError::Entropy)?;
+            let (pkcs8, held) = self.make(apex)?;
             let stored = StoredKey {
                 apex: apex.clone(),
                 role,
                 phase,
                 since: now,
-                pkcs8: hex::encode(pkcs8.as_ref()),
+                pkcs8,
+                held,
             };
-            let loaded = load(stored).ok_or(KeyFileError::Entropy)?;
+            let loaded = load(stored, self.holder.as_ref()).ok_or(KeyFileError::Entropy)?;
             let tag = loaded.key.tag;
             if self.keys.iter().all(|key| key.key.tag != tag) {
                 self.keys.push(loaded);
@@ -291,6 +362,31 @@ impl FileKeys {
                 return Ok(tag);
             }
         }
+    }
+
+    /// A new key: the holder's next if there is one, else one of the file's own.
+    fn make(
+        &mut self,
+        apex: &DomainName,
+    ) -> Result<(Option<String>, Option<HeldByAnother>), KeyFileError> {
+        if let Some(holder) = &self.holder {
+            self.newest += 1;
+            let point = holder.point(&held::zone_key(apex, self.newest))?;
+            let held = HeldByAnother {
+                number: self.newest,
+                public_key: hex::encode(&point[1..]),
+            };
+            return Ok((None, Some(held)));
+        }
+        if self.keys.iter().any(|key| key.stored.held.is_some()) {
+            return Err(KeyFileError::NoHolder {
+                path: self.path.clone(),
+            });
+        }
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .map_err(|_| KeyFileError::Entropy)?;
+        Ok((Some(hex::encode(pkcs8.as_ref())), None))
     }
 
     /// The zones that there are keys of, ascending.
@@ -336,7 +432,7 @@ impl FileKeys {
     }
 }
 
-impl<K: KeySource + Send + Sync> KeySource for std::sync::Arc<K> {
+impl<K: KeySource + Send + Sync> KeySource for Arc<K> {
     fn held(&self, apex: &DomainName, of_keys: bool) -> Vec<HeldKey> {
         (**self).held(apex, of_keys)
     }
@@ -389,8 +485,16 @@ impl KeySource for FileKeys {
             .iter()
             .find(|known| known.key.public_key == key.public_key);
         let known = known.ok_or_else(|| failed("it is not in the file"))?;
-        let signature = known
-            .pair
+        let pair = match &known.private {
+            Private::Here(pair) => pair,
+            Private::Held(holder, context) => {
+                return holder
+                    .sign(context, octets)
+                    .map_err(|error| failed(&error.to_string()));
+            }
+            Private::Absent => return Err(failed("its holder is not at hand")),
+        };
+        let signature = pair
             .sign(&SystemRandom::new(), octets)
             .map_err(|_| failed("the library refused"))?;
         signature
@@ -400,14 +504,48 @@ impl KeySource for FileKeys {
     }
 }
 
-fn load(stored: StoredKey) -> Option<Loaded> {
-    let pkcs8 = Zeroizing::new(hex::decode(&stored.pkcs8).ok()?);
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).ok()?;
-    // SEC 1 §2.3.3: an uncompressed point begins with 4.
-    let public_key: [u8; 64] = pair.public_key().as_ref().get(1..)?.try_into().ok()?;
+/// Whether the holder's key of that number is the one that the file knows.
+fn check(
+    held: &HeldByAnother,
+    apex: &DomainName,
+    holder: &dyn KeyHolder,
+    path: &Path,
+) -> Result<(), KeyFileError> {
+    let number = held.number;
+    let point = holder.point(&held::zone_key(apex, number))?;
+    if hex::encode(&point[1..]) == held.public_key {
+        return Ok(());
+    }
+    Err(KeyFileError::Other {
+        path: path.to_owned(),
+        apex: apex.clone(),
+        number,
+    })
+}
+
+fn load(stored: StoredKey, holder: Option<&Arc<dyn KeyHolder>>) -> Option<Loaded> {
+    let (private, public_key) = match (&stored.pkcs8, &stored.held) {
+        (Some(pkcs8), None) => {
+            let pkcs8 = Zeroizing::new(hex::decode(pkcs8).ok()?);
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).ok()?;
+            // SEC 1 §2.3.3: an uncompressed point begins with 4.
+            let public_key: [u8; 64] = pair.public_key().as_ref().get(1..)?.try_into().ok()?;
+            (Private::Here(pair), public_key)
+        }
+        (None, Some(held)) => {
+            let mut public_key = [0; 64];
+            hex::decode_to_slice(&held.public_key, &mut public_key).ok()?;
+            let context = held::zone_key(&stored.apex, held.number);
+            let private = holder.map_or(Private::Absent, |holder| {
+                Private::Held(Arc::clone(holder), context)
+            });
+            (private, public_key)
+        }
+        _ => return None,
+    };
     let mut loaded = Loaded {
         stored,
-        pair,
+        private,
         key: HeldKey {
             tag: 0,
             public_key,

@@ -41,6 +41,7 @@ use super::{
     zone::{Zone, ZoneSettings},
 };
 use crate::{
+    held::{KeyHolder, LabelSettings},
     ledger::{self, Ledger, Post, chain},
     remote::{Remote, RemoteAccount},
 };
@@ -66,8 +67,13 @@ pub struct SignerConfig {
     pub key_file: PathBuf,
     /// File with its passphrase.
     pub passphrase_file: PathBuf,
-    /// File of the zones' private keys; made the first time, for its owner alone.
+    /// File of the zones' keys and how far their lives have come; made the
+    /// first time, for its owner alone. It has the private keys where no label
+    /// is named.
     pub zone_keys: PathBuf,
+    /// The label of whose key the zones' keys come.
+    #[serde(default)]
+    pub label: Option<LabelSettings>,
     /// Where name servers are told: in reach of them and, for its bandwidth's
     /// sake, of nobody else.
     pub listen: SocketAddr,
@@ -135,6 +141,7 @@ pub enum SignerError {
 /// What the two halves of the daemon tell each other: the one that follows
 /// and signs, and the one that tends the keys.
 struct Shared {
+    holder: Option<Arc<dyn KeyHolder>>,
     feed: Arc<Feed>,
     state: Mutex<State>,
 }
@@ -155,10 +162,14 @@ impl Shared {
     }
 }
 
-/// Runs the signer until the future is dropped.
+/// Runs the signer until the future is dropped, with the keys of `holder` if
+/// there is one.
 ///
 /// Errors: [`SignerError`] if it cannot start; once started it does not end.
-pub async fn run(config: SignerConfig) -> Result<std::convert::Infallible, SignerError> {
+pub async fn run(
+    config: SignerConfig,
+    holder: Option<Arc<dyn KeyHolder>>,
+) -> Result<std::convert::Infallible, SignerError> {
     let remote = Remote::new(&config.nodes, config.circle_key, config.circle, None)
         .map_err(SignerError::Nodes)?;
     let opened = RemoteAccount::open(remote, &config.key_file, &config.passphrase_file);
@@ -166,7 +177,7 @@ pub async fn run(config: SignerConfig) -> Result<std::convert::Infallible, Signe
         path: config.key_file.clone(),
         source,
     })?;
-    run_over(ledger, config).await
+    run_over(ledger, config, holder).await
 }
 
 /// Runs the signer over `ledger` until the future is dropped.
@@ -175,15 +186,17 @@ pub async fn run(config: SignerConfig) -> Result<std::convert::Infallible, Signe
 pub async fn run_over(
     ledger: impl Ledger + Post,
     config: SignerConfig,
+    holder: Option<Arc<dyn KeyHolder>>,
 ) -> Result<std::convert::Infallible, SignerError> {
     let address = config.listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| SignerError::Listen { address, source })?;
     let shared = Arc::new(Shared {
+        holder: holder.clone(),
         feed: Arc::default(),
         state: Mutex::new(State {
-            keys: Arc::new(FileKeys::open(&config.zone_keys)?),
+            keys: Arc::new(FileKeys::open_with(&config.zone_keys, holder.clone())?),
             on_ledger: BTreeMap::new(),
             in_use: BTreeMap::new(),
             has_read: false,
@@ -358,7 +371,7 @@ fn tend_file(
     now: u64,
 ) -> Result<Arc<FileKeys>, KeyFileError> {
     let _lock = FileKeys::lock(&config.zone_keys)?;
-    let mut keys = FileKeys::open(&config.zone_keys)?;
+    let mut keys = FileKeys::open_with(&config.zone_keys, shared.holder.clone())?;
     let mut changed = false;
     for apex in apexes {
         changed |= roll::begin(&mut keys, apex, now)?;

@@ -1,23 +1,30 @@
 //! Claims about signing: what is signed, that nothing else is signed again,
 //! and how keys follow one another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use domain::base::{CanonicalOrd as _, Rtype};
 use domain::rdata::ZoneRecordData;
 use proptest::prelude::*;
 use wire::{DomainName, Height, SetZone, ZoneServer, record};
 
 use super::{
-    keys::{FileKeys, Phase, Role},
+    keys::{FileKeys, KeySource as _, Phase, Role},
     roll::{self, Surroundings},
     sign::{REFRESH_SECONDS, VALIDITY_SECONDS},
     signing::Signing,
 };
-use crate::names::{
-    answer::zone_with_everything,
-    dnssec::{self, SignatureError},
-    zone::{Change, Label, Zone, ZoneSettings, serial},
+use crate::{
+    held::{HolderFailed, KeyHolder},
+    names::{
+        answer::zone_with_everything,
+        dnssec::{self, SignatureError},
+        zone::{Change, Label, Zone, ZoneSettings, serial},
+    },
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -455,6 +462,85 @@ fn keys_stay_their_owners_alone() {
     ));
     let shown = format!("{keys:?}");
     assert!(shown.len() < 40, "only tags are shown: {shown}");
+}
+
+/// Holds keys that come of a word: what a label's holder is to the signer.
+#[derive(Debug)]
+struct Word(&'static str);
+
+impl Word {
+    fn key(&self, context: &str) -> p256::ecdsa::SigningKey {
+        let text = format!("{}/{context}", self.0);
+        let scalar = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        p256::ecdsa::SigningKey::from_slice(scalar.as_ref()).unwrap()
+    }
+}
+
+impl KeyHolder for Word {
+    fn point(&self, context: &str) -> Result<[u8; 65], HolderFailed> {
+        let point = self.key(context).verifying_key().to_sec1_point(false);
+        Ok(point.as_bytes().try_into().unwrap())
+    }
+
+    fn sign(&self, context: &str, message: &[u8]) -> Result<[u8; 64], HolderFailed> {
+        use p256::ecdsa::signature::Signer as _;
+        let signature: p256::ecdsa::Signature = self.key(context).sign(message);
+        Ok(signature.to_bytes().into())
+    }
+
+    fn secret(&self, _context: &str) -> Result<zeroize::Zeroizing<[u8; 32]>, HolderFailed> {
+        Err(HolderFailed("no secret is asked for".to_owned()))
+    }
+}
+
+#[test]
+fn keys_of_a_holder_are_numbers_in_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let holder = |word| Some(Arc::new(Word(word)) as Arc<dyn KeyHolder>);
+    let mut keys = FileKeys::open_with(&path, holder("one")).unwrap();
+    assert!(roll::begin(&mut keys, &apex(), NOW).unwrap());
+    keys.save().unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("pkcs8"), "{text}");
+
+    let again = FileKeys::open_with(&path, holder("one")).unwrap();
+    assert_eq!(again.public(&apex()), keys.public(&apex()));
+    let key = again.held(&apex(), false).remove(0);
+    let signature = again.sign(&key, b"octets").unwrap();
+    let mut point = vec![4];
+    point.extend_from_slice(&key.public_key);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(b"octets", &signature)
+        .unwrap();
+
+    // Who only looks sees them, and can neither sign nor add.
+    let mut seen = FileKeys::open(&path).unwrap();
+    assert_eq!(seen.public(&apex()), keys.public(&apex()));
+    assert!(seen.sign(&key, b"octets").is_err());
+    let refused = roll::roll_zone_signing(&mut seen, &apex(), NOW).unwrap_err();
+    assert!(refused.to_string().contains("signer.toml"), "{refused}");
+
+    // A removed key's number is not used again.
+    let mut again = FileKeys::open_with(&path, holder("one")).unwrap();
+    let tag = again
+        .add(&apex(), Role::ZoneSigning, Phase::Published, NOW)
+        .unwrap();
+    let first = again.public(&apex()).pop().unwrap();
+    again.remove(&apex(), tag);
+    again.save().unwrap();
+    let mut again = FileKeys::open_with(&path, holder("one")).unwrap();
+    again
+        .add(&apex(), Role::ZoneSigning, Phase::Published, NOW)
+        .unwrap();
+    assert_ne!(again.public(&apex()).pop().unwrap(), first);
+
+    // Another label's holder has other keys, and signs nothing with them.
+    let other = FileKeys::open_with(&path, holder("two")).unwrap_err();
+    assert!(
+        matches!(other, super::keys::KeyFileError::Other { .. }),
+        "{other}"
+    );
 }
 
 #[test]
