@@ -135,6 +135,7 @@ pub async fn serve(arguments: &Arguments) -> Result<()> {
         zone: ZoneSettings::default(),
         tolerance: Tolerance::default(),
         signers: vec![arguments.feed.to_string()],
+        gateway: None,
     };
     match naming::names::run_over(ledger(arguments)?, None::<Synthetic>, config).await? {}
 }

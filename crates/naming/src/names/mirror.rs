@@ -5,7 +5,7 @@
 //! key and every signature under the keys that the circle proved, and an image
 //! is published only when every RRset of it is signed. What the signer could
 //! do at worst is to keep quiet: events and a sweep of our own notice, and
-//! then the image ages in the open (docs/spec/dns.md §6).
+//! then the image ages in the open (docs/spec/dns.md §7).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

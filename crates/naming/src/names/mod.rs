@@ -11,6 +11,7 @@ pub mod dnssec;
 mod feed;
 mod follow;
 mod fronts;
+mod gateway;
 mod mirror;
 mod published;
 mod rate_limit;
@@ -39,6 +40,7 @@ pub use self::{
     designation::Designation,
     follow::follow,
     fronts::{FrontError, FrontSettings, Fronts, Identity, IdentityError, IdentitySettings},
+    gateway::{GatewaySettings, GatewayStatus},
     published::{Published, Tolerance, now_ms},
     rate_limit::{Network, NetworkError, RateLimit},
     registration::RegistrationSettings,
@@ -80,6 +82,9 @@ pub struct NamesConfig {
     /// fails. Without any, zones that the ledger holds keys of are not served.
     #[serde(default)]
     pub signers: Vec<String>,
+    /// Follow no zone; read with a proof what is asked for, and keep so much.
+    #[serde(default)]
+    pub gateway: Option<GatewaySettings>,
 }
 
 /// Why the name daemon could not start.
@@ -99,6 +104,9 @@ pub enum NamesError {
     /// What answers.
     #[error(transparent)]
     Front(#[from] FrontError),
+    /// Whole zones from a gateway.
+    #[error("names.toml: a `gateway` has no zone whole: leave out `{0}`")]
+    Gateway(&'static str),
 }
 
 /// Runs the name daemon until the future is dropped.
@@ -134,16 +142,24 @@ pub async fn run_over(
     account: Option<impl Ledger + Post>,
     config: NamesConfig,
 ) -> Result<std::convert::Infallible, NamesError> {
+    check_gateway(&config)?;
     let published = Arc::new(Published::new(config.tolerance));
+    let opened = config
+        .gateway
+        .map(|kept| gateway::gateway(kept, config.tolerance));
+    let (gateway, waiting) = opened.unzip();
     let takes_updates = config.registration.as_ref().is_some_and(|own| own.updates);
     let (updates, arriving) = updates::channel();
     let updates = takes_updates.then_some(updates);
-    let fronts = Fronts::start_with(&config.fronts, &published, updates).await?;
+    let fronts = Fronts::start_with(&config.fronts, &published, updates, gateway.clone()).await?;
     let mut settings = config.zone;
     if settings.ns_addresses.is_empty() {
         settings.ns_addresses = own_addresses(&config.fronts.listen);
     }
     let following = async {
+        if let (Some(gateway), Some(waiting)) = (&gateway, waiting) {
+            return gateway::run(&ledger, &config.apexes, &settings, gateway, waiting).await;
+        }
         if config.signers.is_empty() {
             return follow(&ledger, &config.apexes, settings, &published).await;
         }
@@ -168,6 +184,25 @@ pub async fn run_over(
         never = updating => Ok(never),
         never = following => Ok(never),
         never = registering => Ok(never),
+    }
+}
+
+/// Errors: [`NamesError::Gateway`], for what needs a zone whole.
+fn check_gateway(config: &NamesConfig) -> Result<(), NamesError> {
+    if config.gateway.is_none() {
+        return Ok(());
+    }
+    let transfer = &config.fronts.transfer;
+    if !config.signers.is_empty() {
+        return Err(NamesError::Gateway("signers"));
+    }
+    if !transfer.keys.is_empty() || !transfer.secondaries.is_empty() {
+        return Err(NamesError::Gateway("fronts.transfer"));
+    }
+    match config.registration {
+        // It would be among the servers that speak for the zone, signed.
+        Some(_) => Err(NamesError::Gateway("registration")),
+        None => Ok(()),
     }
 }
 

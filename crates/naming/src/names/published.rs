@@ -35,6 +35,20 @@ impl Default for Tolerance {
     }
 }
 
+impl Tolerance {
+    /// How far behind answers are that were proven at `time_ms`, at `now_ms`.
+    pub(super) fn judge(&self, time_ms: u64, now_ms: u64) -> Freshness {
+        let behind = now_ms.saturating_sub(time_ms);
+        if behind > self.expire_after_ms {
+            Freshness::Expired
+        } else if behind > self.stale_after_ms {
+            Freshness::Stale
+        } else {
+            Freshness::Fresh
+        }
+    }
+}
+
 /// The image being served.
 #[derive(Debug, Default)]
 pub struct Published {
@@ -71,14 +85,12 @@ impl Published {
 
     /// How far behind `zone` is at `now_ms`.
     pub fn freshness(&self, zone: &Zone, now_ms: u64) -> Freshness {
-        let behind = now_ms.saturating_sub(zone.time_ms());
-        if behind > self.tolerance.expire_after_ms {
-            Freshness::Expired
-        } else if behind > self.tolerance.stale_after_ms {
-            Freshness::Stale
-        } else {
-            Freshness::Fresh
-        }
+        self.tolerance.judge(zone.time_ms(), now_ms)
+    }
+
+    /// Pointers to this server's encrypted transports.
+    pub(super) fn designation(&self) -> arc_swap::Guard<Option<Arc<Designation>>> {
+        self.designation.load()
     }
 
     /// The newest image, held for as long as a few answers take.

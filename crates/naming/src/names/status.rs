@@ -18,6 +18,7 @@ use super::{
         Identity,
         counters::{Counters, exposition, rcode_name},
     },
+    gateway::{Gateway, GatewayStatus},
     published::{Published, now_ms},
 };
 
@@ -41,6 +42,9 @@ pub struct NamesStatus {
     /// Whether there is a certificate for the encrypted transports; none if
     /// there are no such transports.
     pub certified: Option<bool>,
+    /// What a gateway keeps, and how old it is; none of what follows zones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
 }
 
 /// What the interface shows.
@@ -49,10 +53,18 @@ pub(super) struct Shown {
     pub published: Arc<Published>,
     pub counters: Arc<[Arc<Counters>]>,
     pub identity: Option<Arc<Identity>>,
+    pub gateway: Option<Gateway>,
 }
 
 impl Shown {
     fn status(&self) -> NamesStatus {
+        match &self.gateway {
+            Some(gateway) => self.status_with(gateway),
+            None => self.of_image(),
+        }
+    }
+
+    fn of_image(&self) -> NamesStatus {
         let zone = self.published.zone();
         let now_ms = now_ms();
         let freshness = zone
@@ -73,12 +85,7 @@ impl Shown {
             lag_ms: zone
                 .as_ref()
                 .map(|zone| now_ms.saturating_sub(zone.time_ms())),
-            freshness: match freshness {
-                Some(Freshness::Fresh) => "fresh",
-                Some(Freshness::Stale) => "stale",
-                Some(Freshness::Expired) => "expired",
-                None => "not_ready",
-            },
+            freshness: freshness_name(freshness),
             names: zone.as_ref().map_or(0, |zone| zone.names()),
             apexes: zone.as_ref().map_or_else(Vec::new, |zone| {
                 zone.apex_texts().map(ToString::to_string).collect()
@@ -88,7 +95,41 @@ impl Shown {
                 .identity
                 .as_ref()
                 .map(|identity| identity.is_certified()),
+            gateway: None,
         }
+    }
+
+    /// The same of a gateway, which has no image.
+    fn status_with(&self, gateway: &Gateway) -> NamesStatus {
+        let now_ms = now_ms();
+        let plain = self.of_image();
+        let kept = gateway.status(now_ms);
+        let names = kept.names;
+        let Some((height, time_ms, apexes, freshness)) = gateway.newest(now_ms) else {
+            return NamesStatus {
+                gateway: Some(kept),
+                ..plain
+            };
+        };
+        NamesStatus {
+            height: Some(height),
+            time_ms: Some(time_ms),
+            lag_ms: Some(now_ms.saturating_sub(time_ms)),
+            freshness: freshness_name(Some(freshness)),
+            names,
+            apexes,
+            gateway: Some(kept),
+            ..plain
+        }
+    }
+}
+
+fn freshness_name(freshness: Option<Freshness>) -> &'static str {
+    match freshness {
+        Some(Freshness::Fresh) => "fresh",
+        Some(Freshness::Stale) => "stale",
+        Some(Freshness::Expired) => "expired",
+        Some(Freshness::Unproven) | None => "not_ready",
     }
 }
 

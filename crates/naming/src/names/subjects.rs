@@ -66,6 +66,11 @@ impl Kept {
         self.changed_at
     }
 
+    /// Octets that it takes.
+    pub fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
     /// The entry of `subject`, which it was kept of.
     pub fn open(&self, subject: &Subject) -> Option<Entry> {
         subject.decode(Some(&self.octets))

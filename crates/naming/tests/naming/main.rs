@@ -9,6 +9,11 @@ mod certificates;
 mod dnssec;
 mod encrypted;
 mod follow;
+// A node with real trees, certificates and HTTP, which lies when it is told to.
+#[expect(dead_code, reason = "the client's own tests use the rest of it")]
+#[path = "../../../client/tests/client/fake_node.rs"]
+mod fake_node;
+mod gateway;
 mod limits;
 mod memory;
 mod one_height;

@@ -58,6 +58,7 @@ impl Circle {
             zone: Default::default(),
             tolerance: Default::default(),
             signers: Vec::new(),
+            gateway: None,
         };
         Self {
             ledger,

@@ -99,6 +99,7 @@ impl Circle {
             zone: Default::default(),
             tolerance: Default::default(),
             signers: signers.iter().map(ToString::to_string).collect(),
+            gateway: None,
         };
         let ledger = self.ledger.clone();
         Running(tokio::spawn(async move {

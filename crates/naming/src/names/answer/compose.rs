@@ -38,6 +38,12 @@ impl ExtendedError {
             (Freshness::Stale, Rcode::NXDOMAIN) => ExtendedErrorCode::STALE_NXDOMAIN_ANSWER,
             (Freshness::Stale, _) => ExtendedErrorCode::STALE_ANSWER,
             (Freshness::Expired, _) => ExtendedErrorCode::INVALID_DATA,
+            (Freshness::Unproven, _) => {
+                return Some(Self {
+                    code: ExtendedErrorCode::NO_REACHABLE_AUTHORITY,
+                    text: "no node of the circle gave a proof".to_owned(),
+                });
+            }
         };
         Some(Self {
             code,

@@ -39,7 +39,12 @@ pub(in crate::names) fn fuzz_query(data: &[u8]) {
             Transport::Udp => usize::from(MAX_UDP_RESPONSE),
             _ => usize::from(u16::MAX),
         };
-        for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired] {
+        for freshness in [
+            Freshness::Fresh,
+            Freshness::Stale,
+            Freshness::Expired,
+            Freshness::Unproven,
+        ] {
             let view = View {
                 zone: Some(zone),
                 designation: None,

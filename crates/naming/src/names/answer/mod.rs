@@ -16,9 +16,12 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use domain::base::{
-    iana::{Class, ExtendedErrorCode, OptRcode, Rcode, Rtype},
-    name::ToLabelIter as _,
+use domain::{
+    base::{
+        iana::{Class, ExtendedErrorCode, OptRcode, Rcode, Rtype},
+        name::ToLabelIter as _,
+    },
+    rdata::ZoneRecordData,
 };
 
 use self::{
@@ -102,6 +105,8 @@ pub enum Freshness {
     Stale,
     /// So far behind that no answer is better (RFC 8914, code 24).
     Expired,
+    /// Not known: no node gave a proof (RFC 8914, code 22).
+    Unproven,
 }
 
 /// What there is to answer from.
@@ -204,6 +209,25 @@ pub fn answer(query: &[u8], arrival: Arrival<'_>, view: View<'_>) -> Option<Resp
     })
 }
 
+/// What `query` asks for, if it is one that a zone answers.
+pub(super) fn question(query: &[u8]) -> Option<(OwnerName, Rtype)> {
+    let parsed = Query::parse(query)?.ok()?;
+    Some((parsed.qname, parsed.qtype))
+}
+
+/// Where the last alias leads that `zone` answers such a question with, if
+/// there is nothing there.
+pub(super) fn dangling(zone: &Zone, qname: &OwnerName, qtype: Rtype) -> Option<OwnerName> {
+    if matches!(qtype, Rtype::CNAME | Rtype::ANY) {
+        return None;
+    }
+    let found = lookup::lookup(zone, qname.clone(), qtype, false);
+    match found.answer.last()?.set.data.first()? {
+        ZoneRecordData::Cname(alias) => Some(alias.cname().clone()),
+        _ => None,
+    }
+}
+
 /// Whether the query holds what its transport forbids.
 fn breaks_transport(head: &Head<'_>, arrival: &Arrival<'_>) -> bool {
     // RFC 9250 §4.2.1 and §5.5.2: no id, and no keepalive, for QUIC has both.
@@ -261,7 +285,7 @@ fn answer_parsed(parsed: &Query<'_>, transport: Transport, view: View<'_>) -> Op
             .compose(transport);
     }
     let behind = ExtendedError::behind(view.freshness, found.rcode, zone.height());
-    if view.freshness == Freshness::Expired {
+    if matches!(view.freshness, Freshness::Expired | Freshness::Unproven) {
         let mut reply = Reply::failure(parsed, OptRcode::SERVFAIL);
         reply.error = behind;
         return reply.compose(transport);

@@ -118,7 +118,9 @@ impl Service {
                     Verdict::Drop => add(&self.counters.dropped),
                 },
                 None => {
-                    if let Some(pending) = self.update(datagram.octets) {
+                    let pending = self.update(datagram.octets);
+                    let pending = pending.or_else(|| self.prepared_later(datagram.octets, client));
+                    if let Some(pending) = pending {
                         later(pending, datagram);
                     } else if let Some(response) = self.answer_datagram(datagram.octets, client) {
                         outbox.push_octets(&response, datagram);

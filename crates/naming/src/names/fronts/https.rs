@@ -173,13 +173,13 @@ async fn asked_by_get(
     let Some(encoded) = json::parameter(&query, "dns") else {
         let wants_json = json::parameter(&query, "name").is_some() || accepts(&headers, DNS_JSON);
         return if wants_json {
-            front.answer_json(&query)
+            front.answer_json(&query).await
         } else {
             refuse(StatusCode::BAD_REQUEST, "the parameter `dns` is missing")
         };
     };
     match base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(encoded.as_bytes()) {
-        Ok(message) if message.len() <= MAX_MESSAGE => front.answer(&message),
+        Ok(message) if message.len() <= MAX_MESSAGE => front.answer(&message).await,
         Ok(_) => refuse(
             StatusCode::URI_TOO_LONG,
             "a DNS message has 65535 octets at most",
@@ -214,7 +214,7 @@ async fn asked_by_post(State(front): State<Front>, headers: HeaderMap, body: Bod
         .and_then(|value| value.to_str().ok())
         .map(|value| value.split(';').next().unwrap_or_default().trim());
     if media_type.is_some_and(|given| given.eq_ignore_ascii_case(DNS_MESSAGE)) {
-        front.answer(&message)
+        front.answer(&message).await
     } else {
         let reason = "the body is to be application/dns-message";
         refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
@@ -223,23 +223,26 @@ async fn asked_by_post(State(front): State<Front>, headers: HeaderMap, body: Bod
 
 async fn resolve(State(front): State<Front>, RawQuery(query): RawQuery) -> Response {
     front.last_request.touch();
-    front.answer_json(&query.unwrap_or_default())
+    front.answer_json(&query.unwrap_or_default()).await
 }
 
 impl Front {
-    fn answer(&self, message: &[u8]) -> Response {
+    async fn answer(&self, message: &[u8]) -> Response {
+        self.service.prepare(message).await;
         let Some(answered) = self.service.answer(message, self.client.ip()) else {
             return refuse(StatusCode::BAD_REQUEST, "this is no DNS query");
         };
         with_freshness(Bytes::from(answered.octets), DNS_MESSAGE, answered.min_ttl)
     }
 
-    fn answer_json(&self, query: &str) -> Response {
+    async fn answer_json(&self, query: &str) -> Response {
         let asked = match json::Asked::parse(query) {
             Ok(asked) => asked,
             Err(reason) => return refuse(StatusCode::BAD_REQUEST, reason),
         };
-        let answered = self.service.answer(&asked.to_message(), self.client.ip());
+        let message = asked.to_message();
+        self.service.prepare(&message).await;
+        let answered = self.service.answer(&message, self.client.ip());
         let body = answered.and_then(|answered| {
             let body = json::render(&answered.octets)?;
             Some((body, answered.min_ttl))

@@ -23,6 +23,7 @@ use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, UdpSocket},
+    runtime::Handle,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +38,7 @@ use self::{
 use super::{
     answer::Transport,
     cookies::{self, CookieError, CookieSettings},
+    gateway::Gateway,
     published::{Published, now_ms},
     rate_limit::{RateLimit, RateLimiter},
     status,
@@ -133,14 +135,16 @@ impl Fronts {
         settings: &FrontSettings,
         published: &Arc<Published>,
     ) -> Result<Self, FrontError> {
-        Self::start_with(settings, published, None).await
+        Self::start_with(settings, published, None, None).await
     }
 
-    /// As [`Fronts::start`]; owners' updates go to `updates`, if it is given.
+    /// As [`Fronts::start`]; owners' updates go to `updates`, and `gateway`
+    /// answers instead of images, if they are given.
     pub(super) async fn start_with(
         settings: &FrontSettings,
         published: &Arc<Published>,
         updates: Option<Updates>,
+        gateway: Option<Gateway>,
     ) -> Result<Self, FrontError> {
         if settings.listen.is_empty() {
             return Err(FrontError::NoAddress);
@@ -152,6 +156,8 @@ impl Fronts {
             published: Arc::clone(published),
             transfers: transfers.clone(),
             updates,
+            gateway,
+            runtime: Handle::current(),
             cookies: Arc::clone(&cookies),
             limiter: Arc::new(RateLimiter::new(settings.rate_limit.clone())),
         };
@@ -363,6 +369,7 @@ impl Opening {
             published: Arc::clone(&self.shared.published),
             counters: self.counters.clone().into(),
             identity,
+            gateway: self.shared.gateway.clone(),
         };
         let (listener, bound) = listen(address).await?;
         self.tasks.spawn(async move {

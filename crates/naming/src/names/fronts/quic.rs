@@ -145,6 +145,7 @@ async fn exchange(
     };
     let query = sole_message(&arrived).ok_or(ProtocolError)?;
     let client = connection.remote_address().ip();
+    service.prepare(query).await;
     let response = service.answer(query, client).ok_or(ProtocolError)?;
     let Ok(length) = u16::try_from(response.octets.len()) else {
         return Ok(());

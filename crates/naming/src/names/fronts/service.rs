@@ -3,10 +3,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use tokio::{runtime::Handle, sync::oneshot};
+
 use super::counters::{Counters, add};
 use crate::names::{
     answer::{Arrival, Response, Transport},
     cookies::CookieJar,
+    gateway::Gateway,
     published::{Published, now_ms},
     rate_limit::{RateLimiter, Verdict},
     transfer::{self, Heard, Replies, Transfers},
@@ -19,8 +22,12 @@ pub(in crate::names) struct Shared {
     pub published: Arc<Published>,
     pub cookies: CookieJar,
     pub limiter: Arc<RateLimiter>,
+    /// Where a gateway waits for the ledger.
+    pub runtime: Handle,
     pub transfers: Option<Arc<Transfers>>,
     pub updates: Option<Updates>,
+    /// What answers where no image is followed.
+    pub gateway: Option<Gateway>,
 }
 
 /// What a connection is answered with.
@@ -67,6 +74,38 @@ impl Service {
     /// The response to come if `query` is an update that this server takes.
     pub fn update(&self, query: &[u8]) -> Option<Pending> {
         self.shared.updates.as_ref()?.hear(query)
+    }
+
+    /// Comes back when `query` can be answered as well as it ever can: a
+    /// gateway asks the ledger first.
+    pub async fn prepare(&self, query: &[u8]) {
+        if let Some(gateway) = &self.shared.gateway {
+            gateway.prepare(query).await;
+        }
+    }
+
+    /// Whether [`Service::prepare`] has anything to wait for.
+    pub fn is_prepared(&self, query: &[u8]) -> bool {
+        let gateway = self.shared.gateway.as_ref();
+        gateway.is_none_or(|gateway| gateway.is_prepared(query))
+    }
+
+    /// The response to come to a datagram for which a gateway has to ask the
+    /// ledger first.
+    pub fn prepared_later(&self, query: &[u8], client: IpAddr) -> Option<Pending> {
+        if self.is_prepared(query) {
+            return None;
+        }
+        let (reply, pending) = oneshot::channel();
+        let (service, query) = (self.clone(), query.to_vec());
+        self.shared.runtime.spawn(async move {
+            service.prepare(&query).await;
+            if let Some(response) = service.answer_datagram(&query, client) {
+                // Whoever waited for it is gone otherwise.
+                let _ = reply.send(response);
+            }
+        });
+        Some(pending)
     }
 
     /// Answers a query that came over a stream, on which whole zones go too.
@@ -158,6 +197,9 @@ impl Service {
             idle_timeout: self.idle_timeout,
             limited,
         };
-        self.shared.published.answer(query, arrival, now_ms)
+        match &self.shared.gateway {
+            Some(gateway) => gateway.answer(query, arrival, &self.shared.published, now_ms),
+            None => self.shared.published.answer(query, arrival, now_ms),
+        }
     }
 }

@@ -73,6 +73,7 @@ async fn converse(
         };
         query.resize(usize::from(length), 0);
         timeout(MESSAGE_TIMEOUT, stream.read_exact(&mut query)).await??;
+        service.prepare(&query).await;
         match service.answer_stream(&query, client.ip()) {
             Some(Answers::One(response)) => frame(&response, &mut responses)?,
             Some(Answers::Many(replies)) => {

@@ -208,6 +208,11 @@ impl Apex {
         self.replace(&label, domain).then_some(label)
     }
 
+    /// Whether `label` is the zone's own and so no registered name's.
+    pub(in crate::names) fn is_own(&self, label: &str) -> bool {
+        self.is_server(label)
+    }
+
     /// Whether `label` is one of the zone's name servers'.
     pub(super) fn is_server(&self, label: &str) -> bool {
         label == NS_LABEL

@@ -272,6 +272,19 @@ impl Zone {
         (!label.contains('.') && !own).then(|| (index, label.as_bytes().into()))
     }
 
+    /// For how long anything of `name` may be cached at least, or that there
+    /// is no such name; none beneath no apex.
+    ///
+    /// Units: seconds.
+    pub(super) fn shortest_ttl(&self, name: &DomainName) -> Option<u32> {
+        let (index, label) = self.place(name)?;
+        let apex = &self.apexes[index];
+        let domain = apex.domain(&label);
+        let sets = domain.iter().flat_map(|domain| domain.nodes());
+        let ttls = sets.flat_map(|(_, node)| node.sets().iter().map(|set| set.ttl.as_secs()));
+        Some(ttls.min().unwrap_or(apex.settings().negative_ttl))
+    }
+
     /// Puts or removes what is registered as `name`, in a zone that is being
     /// made by hand.
     pub(super) fn set(&mut self, name: &DomainName, domain: Option<Domain>) {
