@@ -19,6 +19,7 @@ use tokio::{
 const TOKEN: &str = "7f1c0a55c2f7b8d7a1f3e3f4a7f4e5f6";
 
 struct Running {
+    circle: Circle,
     node: Node,
     http: Client,
     folder: tempfile::TempDir,
@@ -32,6 +33,7 @@ impl Running {
         change(&mut config, folder.path());
         Self {
             node: Node::start(&config).await.unwrap(),
+            circle,
             http: Client::new(),
             folder,
         }
@@ -101,6 +103,33 @@ async fn figures_are_for_those_with_a_token_which_can_be_taken_back() {
         StatusCode::UNAUTHORIZED,
         "it was taken back"
     );
+    running.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_too_much_waiting_is_told_when_to_come_again() {
+    let running = Running::start(|_, _| {}).await;
+    let url = format!("http://{}/v1/transactions", running.node.api_address());
+    let mut refused = 0;
+    // The first of them never comes, so all wait for it.
+    for sequence in 1..=ledger::ADMISSION_WINDOW + 3 {
+        let transfer = running.circle.transfer(0, sequence, 1, 1);
+        let request = running.http.post(&url).body(transfer.encode());
+        let answer = request.send().await.unwrap();
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            let after = answer.headers()["retry-after"].to_str().unwrap();
+            assert!(after.parse::<u64>().unwrap() >= 1);
+            refused += 1;
+        } else {
+            assert_eq!(answer.status(), StatusCode::ACCEPTED, "{sequence}");
+        }
+    }
+    assert_eq!(refused, 3);
+    // Nobody else is kept waiting by that.
+    let transfer = running.circle.transfer(1, 0, 2, 1);
+    let url = format!("{url}?wait=final&timeout_ms=50000");
+    let request = running.http.post(url).body(transfer.encode());
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
     running.node.stop().await.unwrap();
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use wire::{CheckError, CircleId, Reject, TransactionId};
+use wire::{CheckError, CheckedTransaction, CircleId, Reject, TransactionId};
 
 use super::{Mempool, Rejected, decode_message};
 use crate::{signatures, tip::Tip};
@@ -61,6 +61,20 @@ impl Gate {
         }
     }
 
+    /// A sequence that is too far ahead while others of the sender wait is one too
+    /// many, and can come again; without them it is wrong.
+    fn refusal(&self, checked: &CheckedTransaction, reject: Reject) -> Refusal {
+        let transaction = checked.transaction();
+        let (sender, sequence) = (transaction.sender.account(), transaction.sequence);
+        let is_ahead =
+            reject == Reject::SequenceMismatch && self.mempool.waits_before(sender, sequence);
+        if is_ahead {
+            Refusal::Mempool(Rejected::SenderFull)
+        } else {
+            Refusal::Ledger(reject)
+        }
+    }
+
     /// Checks many at once.
     ///
     /// Shape:  one result for each of `encoded`, in order.
@@ -92,7 +106,8 @@ impl Gate {
         let (mut accepted, mut places) = (Vec::new(), Vec::new());
         for (index, check) in unknown.into_iter().zip(checks) {
             let judged = check.map_err(Refusal::Check).and_then(|checked| {
-                ledger::admit(&*snapshot, next, &checked).map_err(Refusal::Ledger)?;
+                ledger::admit(&*snapshot, next, &checked)
+                    .map_err(|reject| self.refusal(&checked, reject))?;
                 Ok(checked)
             });
             match judged {

@@ -79,7 +79,7 @@ pub enum Rejected {
     #[error("the mempool is full")]
     Full,
     /// It holds as much of this sender as it may.
-    #[error("the sender has {MAX_PER_SENDER} transactions waiting, which is the limit")]
+    #[error("the sender has transactions waiting; {MAX_PER_SENDER} are the limit")]
     SenderFull,
     /// Another transaction of the sender with this sequence waits.
     #[error("transaction {0} of the same sender and sequence is waiting already")]
@@ -119,6 +119,13 @@ impl Mempool {
     /// Whether `id` waits.
     pub fn contains(&self, id: &TransactionId) -> bool {
         self.pool().entries.contains_key(id)
+    }
+
+    /// Whether a transaction of `sender` with a lower sequence waits.
+    pub(super) fn waits_before(&self, sender: AccountId, sequence: u64) -> bool {
+        let pool = self.pool();
+        let waiting = pool.senders.get(&sender);
+        waiting.is_some_and(|waiting| waiting.range(..sequence).next().is_some())
     }
 
     /// Those of `ids` that wait, with their checked form.
