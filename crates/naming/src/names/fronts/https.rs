@@ -31,7 +31,11 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::{json, service::Service, stream::HANDSHAKE_TIMEOUT};
+use super::{
+    json,
+    service::Service,
+    stream::{HANDSHAKE_TIMEOUT, LEDGER_TIMEOUT},
+};
 
 /// The media type of DNS messages (RFC 8484 §6).
 const DNS_MESSAGE: &str = "application/dns-message";
@@ -91,7 +95,7 @@ pub(super) async fn within_tls(
             _ = check.tick() => {
                 let idle = last_request.idle();
                 // A request takes seconds at most, so what began before then is over.
-                if idle > IDLE_TIMEOUT + BODY_TIMEOUT {
+                if idle > IDLE_TIMEOUT + BODY_TIMEOUT + LEDGER_TIMEOUT {
                     return Ok(());
                 }
                 if idle > IDLE_TIMEOUT {
@@ -179,6 +183,7 @@ async fn asked_by_get(
         };
     };
     match base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(encoded.as_bytes()) {
+        // RFC 9110 §9.2.1: to GET changes nothing. An update is told so.
         Ok(message) if message.len() <= MAX_MESSAGE => front.answer(&message).await,
         Ok(_) => refuse(
             StatusCode::URI_TOO_LONG,
@@ -214,7 +219,7 @@ async fn asked_by_post(State(front): State<Front>, headers: HeaderMap, body: Bod
         .and_then(|value| value.to_str().ok())
         .map(|value| value.split(';').next().unwrap_or_default().trim());
     if media_type.is_some_and(|given| given.eq_ignore_ascii_case(DNS_MESSAGE)) {
-        front.answer(&message).await
+        front.answer_or_update(&message).await
     } else {
         let reason = "the body is to be application/dns-message";
         refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
@@ -227,6 +232,21 @@ async fn resolve(State(front): State<Front>, RawQuery(query): RawQuery) -> Respo
 }
 
 impl Front {
+    /// As [`Front::answer`]; an update is answered once the ledger has spoken.
+    async fn answer_or_update(&self, message: &[u8]) -> Response {
+        let Some(pending) = self.service.update(message) else {
+            return self.answer(message).await;
+        };
+        match timeout(LEDGER_TIMEOUT, pending).await {
+            Ok(Ok(response)) => with_freshness(Bytes::from(response), DNS_MESSAGE, None),
+            // The client sends it again, and a message counts once.
+            Ok(Err(_)) | Err(_) => refuse(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the ledger did not answer in time: send it again",
+            ),
+        }
+    }
+
     async fn answer(&self, message: &[u8]) -> Response {
         self.service.prepare(message).await;
         let Some(answered) = self.service.answer(message, self.client.ip()) else {

@@ -11,7 +11,7 @@ use quinn::{
 use tokio::{task::JoinSet, time::timeout};
 use tracing::debug;
 
-use super::{connections::Connections, counters::add, service::Service};
+use super::{connections::Connections, counters::add, service::Service, stream::LEDGER_TIMEOUT};
 
 /// Streams that a client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -145,12 +145,25 @@ async fn exchange(
     };
     let query = sole_message(&arrived).ok_or(ProtocolError)?;
     let client = connection.remote_address().ip();
-    service.prepare(query).await;
-    let response = service.answer(query, client).ok_or(ProtocolError)?;
-    let Ok(length) = u16::try_from(response.octets.len()) else {
+    // RFC 9250 §4.5 keeps updates out of early data; none is taken here.
+    let response = match service.update(query) {
+        None => {
+            service.prepare(query).await;
+            service.answer(query, client).ok_or(ProtocolError)?.octets
+        }
+        Some(pending) => match timeout(LEDGER_TIMEOUT, pending).await {
+            Ok(Ok(response)) => response,
+            // The client sends it again, and a message counts once.
+            Ok(Err(_)) | Err(_) => {
+                let _ = send.reset(DOQ_EXCESSIVE_LOAD);
+                return Ok(());
+            }
+        },
+    };
+    let Ok(length) = u16::try_from(response.len()) else {
         return Ok(());
     };
-    let framed = [&length.to_be_bytes()[..], &response.octets].concat();
+    let framed = [&length.to_be_bytes()[..], &response].concat();
     let sent = timeout(MESSAGE_TIMEOUT, async {
         send.write_all(&framed).await.ok()?;
         send.finish().ok()

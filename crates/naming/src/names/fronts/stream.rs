@@ -28,7 +28,7 @@ pub(super) const IDLE_TENTHS: u16 = 100;
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the ledger may take with an update.
-const LEDGER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long TLS may take to begin.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
