@@ -8,6 +8,7 @@
 
 mod acme;
 mod applications;
+mod delegation;
 mod dns;
 mod handshakes;
 mod hosts;
@@ -52,6 +53,9 @@ pub const TARGETS: &[Target] = &[
         name: "key_escrow",
         seeds: keys::escrows,
         run: keys::escrow,
+        name: "child_zone",
+        seeds: delegation::answers,
+        run: delegation::zone,
     },
     Target {
         name: "presentation",

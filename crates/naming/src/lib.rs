@@ -7,6 +7,7 @@
 
 pub mod ca;
 pub mod held;
+pub mod delegation;
 pub mod ledger;
 pub mod names;
 pub mod owner_api;
