@@ -53,6 +53,8 @@ pub const TARGETS: &[Target] = &[
         name: "key_escrow",
         seeds: keys::escrows,
         run: keys::escrow,
+    },
+    Target {
         name: "child_zone",
         seeds: delegation::answers,
         run: delegation::zone,

@@ -103,6 +103,8 @@ pub enum Command {
     /// Connect to a server by the key that the ledger proves, without any
     /// certificate authority.
     Connect(commands::connect::Connect),
+    /// Be the server that `connect` finds, in front of a service of this machine.
+    Listen(commands::listen::Listen),
     /// Offers of providers.
     #[command(subcommand)]
     Offer(commands::offer::Offer),

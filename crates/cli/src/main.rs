@@ -14,6 +14,7 @@ mod parts;
 mod passphrase;
 mod ports;
 mod process;
+mod server_key;
 mod session;
 mod state_directory;
 mod supervisor;

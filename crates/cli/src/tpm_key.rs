@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,9 +14,10 @@ use anyhow::Context as _;
 use client::account::{Signer, SignerError};
 use platform::{
     TPM_DEVICE,
-    tpm::{AccountKey, Tpm},
+    tpm::{AccountKey, Sealed, Tpm},
 };
 use wire::{PublicKey, SignedTransaction, Transaction};
+use zeroize::Zeroizing;
 
 /// Which key of which TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,56 @@ impl TpmSigner {
             loaded: Arc::new(Mutex::new((tpm, key))),
         })
     }
+
+    /// The identity of this key's wallet, which the TPM sealed: made the first
+    /// time, and of use with this TPM alone. A signature could not give it, as
+    /// the TPM makes another one each time.
+    ///
+    /// Errors: the file cannot be read or written, or is of another TPM.
+    pub fn wallet_identity(&self, directory: &Path) -> anyhow::Result<Zeroizing<String>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tpm, _) = &mut *loaded;
+        let path = directory.join(format!("tpm-{}.sealed", self.public.account()));
+        let sealed = match std::fs::read(&path) {
+            Ok(bytes) => borsh::from_slice::<Sealed>(&bytes)
+                .with_context(|| format!("{} is damaged", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let made = client::wallet::new_identity();
+                // To no register: a wallet outlives an update of the firmware.
+                let sealed = tpm
+                    .seal(&[], made.as_bytes())
+                    .context("seal the wallet's key")?;
+                write_new(&path, &borsh::to_vec(&sealed)?)
+                    .with_context(|| format!("write {}", path.display()))?;
+                sealed
+            }
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let secret = tpm
+            .unseal(&sealed)
+            .with_context(|| format!("have the TPM open {}", path.display()))?;
+        let text = std::str::from_utf8(&secret).context("the wallet's key is no text")?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Writes a file that is on disk, whole, when this returns; never another's.
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let partial = path.with_extension("partial");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::hard_link(&partial, path)?;
+    std::fs::remove_file(&partial)?;
+    std::fs::File::open(directory)?.sync_all()
 }
 
 impl Drop for TpmSigner {

@@ -86,8 +86,8 @@ pub fn named_key_file(state: &StateDirectory, given: &str) -> PathBuf {
 pub fn unlock(session: &Session) -> anyhow::Result<(PathBuf, UnlockedKey)> {
     if session.key.as_deref().and_then(tpm_key::place).is_some() {
         return Err(Advice::new(
-            "this command needs a key file: it opens or keeps secrets under it",
-            "a key in a TPM signs transactions (accounts, names, votes, labels)",
+            "this command needs a key file: it writes the key, or uses it as a secret",
+            "a key in a TPM signs transactions, and keeps the wallet of what it runs",
         )
         .into());
     }
@@ -133,6 +133,15 @@ pub fn own_id(session: &Session) -> anyhow::Result<wire::AccountId> {
 /// Errors: as for [`account`].
 pub fn user(session: &Session) -> anyhow::Result<User> {
     let client = client(session)?;
+    if let Some(place) = session.key.as_deref().and_then(tpm_key::place) {
+        let signer = tpm_key::TpmSigner::open(&place)?;
+        let directory = session.state.user().join("wallet");
+        let identity = signer.wallet_identity(&directory)?;
+        let wallet = Wallet::with_identity(directory, &identity);
+        let wallet = wallet.context("what the TPM keeps is no wallet's key")?;
+        let account = Account::with_signer(client, Arc::new(signer), None);
+        return user_of(account, wallet);
+    }
     let (path, key) = unlock(session)?;
     let key = Arc::new(key);
     let wallet = Wallet::new(session.state.user().join("wallet"), &key);

@@ -322,6 +322,65 @@ fn nsupdate(circle: &Circle, key: &Path, more: &[&str], script: &str) -> (bool, 
     (output.status.success(), said)
 }
 
+/// A message that nsupdate made and signed, over HTTPS by curl (RFC 8484): by
+/// GET it changes nothing.
+fn over_https(circle: &Circle, key: &Path) {
+    use base64::Engine as _;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let script = format!(
+        "server 127.0.0.1 {port}\nzone internal\nupdate add doh.kept.internal 60 A 192.0.2.9\nsend\n"
+    );
+    let file = circle.scratch("captured.txt");
+    std::fs::write(&file, script).unwrap();
+    let mut nsupdate = Command::new("nsupdate")
+        .args(["-t", "1", "-u", "1", "-r", "0", "-k"])
+        .arg(key)
+        .arg(&file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut message = vec![0; 4096];
+    let (length, _) = socket.recv_from(&mut message).unwrap();
+    let _ = nsupdate.wait();
+    message.truncate(length);
+    let body = circle.scratch("update.bin");
+    std::fs::write(&body, &message).unwrap();
+    let https = circle.base_port + 156;
+    let curl = |arguments: &[&str]| {
+        let resolve = format!("dns.internal:{https}:127.0.0.1");
+        let roots = circle.state().join("ca/roots.pem");
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "30", "--resolve", &resolve, "--cacert"])
+            .arg(roots)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let url = format!("https://dns.internal:{https}/dns-query");
+    let encoded = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(&message);
+    let by_get = curl(&[&format!("{url}?dns={encoded}")]);
+    assert_eq!(by_get[3] & 15, 4, "NOTIMP");
+    let data = format!("@{}", body.display());
+    let posted = [
+        "-H",
+        "content-type: application/dns-message",
+        "--data-binary",
+        &data,
+        &url,
+    ];
+    let answer = curl(&posted);
+    assert_eq!(
+        (&answer[..2], answer[3] & 15),
+        (&message[..2], 0),
+        "NOERROR"
+    );
+    served(circle, "doh.kept.internal", "A", &["192.0.2.9"]);
+    assert_eq!(curl(&posted)[3] & 15, 5, "a message counts once");
+}
+
 #[test]
 fn nsupdate_changes_records_with_the_owners_key_and_no_other() {
     let circle = Circle::up();
@@ -379,6 +438,8 @@ fn nsupdate_changes_records_with_the_owners_key_and_no_other() {
     assert!(done, "{said}");
     served(&circle, "www.kept.internal", "A", &["192.0.2.8"]);
     served(&circle, "kept.internal", "TXT", &[]);
+
+    over_https(&circle, &kept);
 
     // Another owner's key, and a name that nobody has.
     let theft = "update add www.kept.internal 60 A 192.0.2.66";

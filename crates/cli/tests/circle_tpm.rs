@@ -98,11 +98,40 @@ fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {
         (texts == ["\"by the TPM\""]).then_some(())
     });
 
-    // Another label is another key; one that opens secrets must be a file.
+    // It registers a name itself, by a secret that its wallet keeps meanwhile,
+    // and runs a payload whose output it alone reads.
+    let key = tpm.key("owner");
+    circle.ringfort(&["--key", &key, "name", "register", "own.internal"]);
+    let shown = circle.json(&["name", "show", "own.internal"]);
+    assert_eq!(shown["owner"], public.as_str());
+    let (job, text) = (harness::component("wordcount"), circle.scratch("text.txt"));
+    std::fs::write(&text, "one two two\n").unwrap();
+    let (job, text) = (job.to_str().unwrap(), text.to_str().unwrap());
+    let key = tpm.key("owner");
+    let ran = circle.json(&["--key", &key, "run", job, "--input", text, "--", "2"]);
+    assert_eq!(ran["exit_code"], 0, "{ran}");
+    let key = tpm.key("owner");
+    let logs = circle.ringfort(&["--key", &key, "logs", "wordcount"]);
+    assert!(logs.contains("3 words"), "{logs}");
+    assert_eq!(
+        circle.json(&["ps", "--all"]),
+        serde_json::json!([]),
+        "no one else's"
+    );
+
+    // Another label is another key; what writes a key out must have a file.
     let key = tpm.key("other");
     assert_ne!(circle.run(&[&["--key", &key][..], &set].concat()).code, 0);
     let key = tpm.key("owner");
-    let refused = circle.run(&["--key", &key, "ps"]);
+    let refused = circle.run(&[
+        "--key",
+        &key,
+        "name",
+        "update-key",
+        "sealed.internal",
+        "--directory",
+        "/nonexistent",
+    ]);
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("key file"), "{}", refused.stderr);
 }

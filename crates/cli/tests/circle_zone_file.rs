@@ -89,6 +89,73 @@ fn a_zone_goes_out_to_stock_checkers_and_comes_back_changed() {
     );
 }
 
+#[test]
+fn a_file_with_names_of_nobody_or_of_others_changes_nothing() {
+    let circle = Circle::up();
+    let passphrase = circle.state().join("user/passphrase");
+    let passphrase = ["--passphrase-file", passphrase.to_str().unwrap()];
+    let made = circle.json(&[&passphrase[..], &["keys", "new", "other"]].concat());
+    let (account, public) = (made["account"].as_str(), made["public"].as_str().unwrap());
+    let as_user = [
+        "--key",
+        "user",
+        "account",
+        "transfer",
+        account.unwrap(),
+        "100000",
+    ];
+    circle.ringfort(&as_user);
+    for (key, name) in [("user", "ours.internal"), ("other", "theirs.internal")] {
+        let register = ["--key", key, "name", "register", name];
+        circle.ringfort(&[&passphrase[..], &register].concat());
+    }
+    let file = circle.scratch("mixed.zone");
+    let import = |text: &str, more: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let import = ["--key", "user", "name", "import", file.to_str().unwrap()];
+        circle.run(&[&passphrase[..], &import, more].concat())
+    };
+    let ours = "ours.internal. 60 IN A 192.0.2.1\n";
+    let theirs = format!("{ours}theirs.internal. 60 IN A 192.0.2.2\n");
+    let nobodys = format!("{theirs}nobody.internal. 60 IN A 192.0.2.3\n");
+    let exported = || circle.ringfort(&["name", "export", "ours.internal"]);
+    let before = exported();
+
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = import(&nobodys, more);
+        assert_ne!(refused.code, 0, "{}", refused.stdout);
+        assert!(
+            refused.stderr.contains("nothing was sent"),
+            "{}",
+            refused.stderr
+        );
+        assert!(
+            refused.stderr.contains("nobody.internal"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let refused = import(&theirs, &[]);
+    assert_ne!(refused.code, 0, "{}", refused.stdout);
+    let reason = format!("theirs.internal is owned by {public}");
+    assert!(refused.stderr.contains(&reason), "{}", refused.stderr);
+    assert!(
+        !refused.stderr.contains("ours.internal is"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(exported(), before, "nothing half done");
+
+    // The difference can be looked at by anyone, and what is one's own sent.
+    let shown = import(&theirs, &["--dry-run"]).success("dry run");
+    for line in ["192.0.2.1", "192.0.2.2"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert_eq!(exported(), before, "a dry run sends nothing");
+    import(ours, &[]).success("import");
+    assert!(exported().contains("192.0.2.1"));
+}
+
 struct Running(Child);
 
 impl Drop for Running {

@@ -79,6 +79,13 @@ struct StoredName {
 
 const VERSION: u8 = 1;
 
+/// A new identity for a wallet, as text: for where no key file holds it.
+pub fn new_identity() -> Zeroizing<String> {
+    use age::secrecy::ExposeSecret as _;
+    let identity = age::x25519::Identity::generate();
+    Zeroizing::new(identity.to_string().expose_secret().to_owned())
+}
+
 impl Wallet {
     /// The wallet of `key`'s account in `directory`, which is made when first written to.
     pub fn new(directory: PathBuf, key: &UnlockedKey) -> Self {
@@ -86,6 +93,17 @@ impl Wallet {
             directory,
             identity: key.wallet_identity().clone(),
         }
+    }
+
+    /// The wallet in `directory` under an identity that is kept elsewhere: the
+    /// text that [`new_identity`] made.
+    ///
+    /// Errors: none is given for text that is no identity.
+    pub fn with_identity(directory: PathBuf, identity: &str) -> Option<Self> {
+        Some(Self {
+            directory,
+            identity: identity.parse().ok()?,
+        })
     }
 
     /// The directory.

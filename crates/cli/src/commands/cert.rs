@@ -12,7 +12,7 @@ use naming::ca::acme::{CredentialRequest, Credentials};
 use serde::Serialize;
 use wire::{
     AccountId, Action, CertificateSerial, CertifiedName, CircleKey, DomainName, Height,
-    RevokeCertificate,
+    OwnerBinding, RevokeCertificate,
     record::{IssuedFor, LoggedCertificate, Revocation},
     state_key,
 };
@@ -20,9 +20,10 @@ use wire::{
 use super::sent::SentReport;
 use crate::{
     failure::{Advice, Status},
+    server_key::ServerKeyPlace,
     session::Session,
     terminal::table,
-    user,
+    tpm_key, user,
 };
 
 /// Certificates that are listed at most: all that a name can have.
@@ -66,6 +67,10 @@ pub enum Cert {
         /// The authority's URL, such as http://127.0.0.1:26860.
         #[arg(long, value_name = "URL")]
         authority: String,
+        /// Act for the node that serves a delegated subdomain instead: its key
+        /// on the ledger, a PKCS #8 file or tpm:LABEL[@DEVICE].
+        #[arg(long, value_name = "FILE")]
+        server_key: Option<ServerKeyPlace>,
     },
 }
 
@@ -92,7 +97,10 @@ pub fn execute(session: &Session, command: Cert) -> anyhow::Result<Status> {
             SentReport::send(session, Action::RevokeCertificate(action), "revoked")
         }
         Cert::Verify { file, circle } => verify(session, &file, circle),
-        Cert::Credentials { authority } => credentials(session, &authority),
+        Cert::Credentials {
+            authority,
+            server_key,
+        } => credentials(session, &authority, server_key),
     }
 }
 
@@ -229,9 +237,24 @@ pub fn verify(session: &Session, file: &Path, circle: Option<CircleKey>) -> anyh
     Ok(Status::Done)
 }
 
-fn credentials(session: &Session, authority: &str) -> anyhow::Result<Status> {
+fn credentials(
+    session: &Session,
+    authority: &str,
+    server_key: Option<ServerKeyPlace>,
+) -> anyhow::Result<Status> {
     let circle = session.state.read()?.circle;
-    let (_, key) = user::unlock(session)?;
+    let place = match server_key {
+        Some(place) => Some(place),
+        None => session
+            .key
+            .as_deref()
+            .and_then(tpm_key::place)
+            .map(ServerKeyPlace::Tpm),
+    };
+    let key = match &place {
+        Some(_) => None,
+        None => Some(user::unlock(session)?.1),
+    };
     let base = authority.trim_end_matches('/');
     let credentials: Credentials = super::runtime()?.block_on(async {
         let http = reqwest::Client::new();
@@ -246,7 +269,16 @@ fn credentials(session: &Session, authority: &str) -> anyhow::Result<Status> {
         let account: AccountId = account.context("the authority does not say its account")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let time_ms = u64::try_from(now.as_millis())?;
-        let request = CredentialRequest::sign(&key.signer(), circle, account, time_ms);
+        let request = match (&place, &key) {
+            (Some(place), _) => {
+                let message = OwnerBinding::message(circle, account, time_ms);
+                let purposes = [OwnerBinding::PURPOSE, OwnerBinding::REQUEST_PURPOSE];
+                let (owner, signatures) = place.sign(purposes, &message)?;
+                CredentialRequest::signed(owner, time_ms, signatures)
+            }
+            (None, Some(key)) => CredentialRequest::sign(&key.signer(), circle, account, time_ms),
+            (None, None) => anyhow::bail!("there is no key"),
+        };
         let answer = http
             .post(format!("{base}/acme/external-account"))
             .json(&request)

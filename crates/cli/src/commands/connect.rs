@@ -14,6 +14,7 @@ use wire::{CircleKey, DomainName};
 use super::proof;
 use crate::{
     failure::{Advice, Status},
+    server_key::ServerKeyPlace,
     session::Session,
     typed_name, user,
 };
@@ -33,6 +34,10 @@ pub struct Connect {
     /// Know it by its certificate's hash instead of its key.
     #[arg(long)]
     certificate: bool,
+    /// A key of your own to show, should the server ask: a PKCS #8 file, or
+    /// tpm:LABEL[@DEVICE].
+    #[arg(long, value_name = "FILE")]
+    client_key: Option<ServerKeyPlace>,
     /// A proof of the registered name, from `ringfort name proof`: no node is asked.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -72,10 +77,18 @@ impl Connect {
             )
             .into());
         }
+        let own = match &self.client_key {
+            Some(place) => Some(place.identity()?),
+            None => None,
+        };
         let mut failure = None;
         for address in addresses {
             let address = SocketAddr::new(address, self.port);
-            match server.connect(address, form).await {
+            let config = match &own {
+                Some(own) => server.client_config_with_key(form, own)?,
+                None => server.client_config(form)?,
+            };
+            match server.connect_with(address, config).await {
                 Ok(stream) => {
                     eprintln!(
                         "connected to {} at {address}: {}, proven at height {}",
@@ -115,8 +128,8 @@ impl Connect {
     }
 }
 
-/// Passes octets both ways until the server ends.
-async fn pass(
+/// Passes octets both ways until the peer ends.
+pub(super) async fn pass(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
 ) -> anyhow::Result<Status> {
     let (mut from, mut to) = tokio::io::split(stream);
@@ -127,7 +140,7 @@ async fn pass(
     let mut out = tokio::io::stdout();
     copy(&mut from, &mut out)
         .await
-        .context("read from the server")?;
+        .context("read from the peer")?;
     out.flush().await?;
     sending.abort();
     Ok(Status::Done)

@@ -13,6 +13,7 @@ pub mod key;
 pub mod keykeeper;
 pub mod keys;
 pub mod label_holder;
+pub mod listen;
 pub mod lock;
 pub mod logs;
 pub mod member;
@@ -63,6 +64,7 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
         Command::Notarise(notarise) => notarise::execute(session, &notarise),
         Command::Transaction(signing) => transaction::execute(session, &signing),
         Command::Connect(connect) => connect.execute(session),
+        Command::Listen(listen) => listen.execute(session),
         Command::Cert(cert) => cert::execute(session, cert),
         Command::Offer(offer) => offer::execute(session, offer),
         Command::Proof(proof) => proof::execute(session, proof),

@@ -1,14 +1,32 @@
-//! `ringfort name delegate`: hands a subdomain to a name server of its own.
+//! `ringfort name delegate`: hands a subdomain to a name server of its own, and
+//! keeps its DS records to the keys of its zone.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use anyhow::Context as _;
 use domain::base::Rtype;
-use naming::presentation::record_set;
-use wire::{Action, DomainName, NameSecure, NameSet, PublicKey, RecordSet, RelativeName};
+use naming::{
+    delegation::{ChildZone, DsData, ds_of_dnskey},
+    presentation::{rdata, record_set, zone_form},
+};
+use wire::{
+    Action, DomainName, NameSecure, NameSet, PublicKey, RecordSet, RelativeName, record::Name,
+    state_key,
+};
 
 use super::records::address_sets;
-use crate::{commands::sent::SentReport, failure::Status, session::Session, typed_name};
+use crate::{
+    commands::sent::SentReport,
+    failure::{Advice, Status},
+    session::Session,
+    typed_name, user,
+};
+
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
 
 /// A name server, and its addresses if the parent has to give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +67,27 @@ pub struct Delegate {
     #[arg(
         long,
         value_name = "HOST[=ADDRESS]",
-        required_unless_present = "remove"
+        required_unless_present_any = ["remove", "refresh"]
     )]
     ns: Vec<NameServer>,
     /// A DS record of the subdomain's zone, as `TAG ALGORITHM TYPE DIGEST`; may be given often.
     #[arg(long, value_name = "DS")]
     ds: Vec<String>,
-    /// The public key of the node that serves it.
+    /// A DNSKEY record of its zone, as `FLAGS 3 ALGORITHM KEY`, of which the DS
+    /// record follows; may be given often.
+    #[arg(long, value_name = "DNSKEY")]
+    dnskey: Vec<String>,
+    /// Take the DS records from what the zone announces (CDS, CDNSKEY, or its
+    /// key-signing keys) at this server: look at what is printed.
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = server)]
+    from: Option<SocketAddr>,
+    /// Take the DS records that the zone announces now, signed by a key that
+    /// the present ones vouch for (RFC 7344, RFC 8078); asks --from, or the
+    /// addresses that the ledger holds for its servers.
+    #[arg(long, conflicts_with_all = ["ns", "ds", "dnskey", "server_key", "remove"])]
+    refresh: bool,
+    /// The public key of the node that serves it: by it the node connects, and
+    /// obtains certificates beneath the subdomain.
     #[arg(long, value_name = "KEY")]
     server_key: Option<PublicKey>,
     /// Time to live of the records, in seconds.
@@ -69,21 +101,109 @@ pub struct Delegate {
 impl Delegate {
     /// Records the delegation, whole or not at all.
     pub fn execute(self, session: &Session) -> anyhow::Result<Status> {
+        if self.refresh {
+            return self.refresh(session);
+        }
         let done = if self.remove {
             "taken back"
         } else {
             "delegated"
         };
-        SentReport::send_all(session, self.actions()?, done)
+        let found = match self.from {
+            Some(server) => {
+                let zone = self.zone()?;
+                let child = super::super::runtime()?.block_on(ChildZone::read(server, &zone))?;
+                child.first(now()?)?
+            }
+            None => Vec::new(),
+        };
+        if !session.quiet {
+            for ds in &found {
+                eprintln!("{} DS {}", self.zone()?, zone_form(Rtype::DS, ds));
+            }
+        }
+        SentReport::send_all(session, self.actions(found)?, done)
     }
 
-    fn actions(&self) -> anyhow::Result<Vec<Action>> {
+    fn zone(&self) -> anyhow::Result<DomainName> {
+        let zone = self.subdomain.beneath(&self.name);
+        zone.context("the subdomain is too long for a name")
+    }
+
+    /// Puts the DS records that the zone announces in the place of the present
+    /// ones, if they are others.
+    fn refresh(&self, session: &Session) -> anyhow::Result<Status> {
+        let zone = self.zone()?;
+        let client = user::client(session)?;
+        let runtime = super::super::runtime()?;
+        let (record, _) = runtime.block_on(client.proven::<Name>(state_key::name(&self.name)))?;
+        let record = record.with_context(|| format!("{} is not registered", self.name))?;
+        let held = |rtype: Rtype| {
+            let of_cut = |set: &&RecordSet| {
+                set.owner.as_ref() == Some(&self.subdomain) && set.rtype == rtype.to_int()
+            };
+            record.records.iter().find(of_cut)
+        };
+        let Some(current) = held(Rtype::DS) else {
+            return Err(Advice::new(
+                format!("the ledger holds no DS records of {zone}, by which to know its keys"),
+                "`ringfort name delegate --ns … --from ADDRESS` takes the first ones",
+            )
+            .into());
+        };
+        let servers = match self.from {
+            Some(server) => vec![server],
+            None => glue(&record, held(Rtype::NS)),
+        };
+        if servers.is_empty() {
+            return Err(Advice::new(
+                format!("the ledger holds no address of a name server of {zone}"),
+                "give one with --from ADDRESS",
+            )
+            .into());
+        }
+        let child = runtime.block_on(first_answer(&servers, &zone))?;
+        let Some(mut wanted) = child.next(&current.data, now()?)? else {
+            eprintln!("{zone} announces nothing; its DS records stay");
+            return Ok(Status::Done);
+        };
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut present = current.data.clone();
+        present.sort_unstable();
+        if wanted == present {
+            eprintln!("the DS records of {zone} are those that it announces");
+            return Ok(Status::Done);
+        }
+        for (sign, list) in [("-", &present), ("+", &wanted)] {
+            for ds in list.iter().filter(|_| !session.quiet) {
+                eprintln!("{sign} {zone} DS {}", zone_form(Rtype::DS, ds));
+            }
+        }
+        let action = Action::NameSet(NameSet {
+            name: self.name.clone(),
+            records: vec![RecordSet {
+                data: wanted,
+                ..current.clone()
+            }],
+        });
+        SentReport::send(session, action, "refreshed")
+    }
+
+    fn actions(&self, found: Vec<DsData>) -> anyhow::Result<Vec<Action>> {
         let cut = Some(self.subdomain.clone());
+        let mut ds = record_set(cut.clone(), Rtype::DS, self.ttl, &self.ds)?;
+        for dnskey in &self.dnskey {
+            let key = rdata(Rtype::DNSKEY, dnskey)?;
+            let own = ds_of_dnskey(&self.zone()?, &key);
+            ds.data
+                .push(own.context("the DNSKEY record is of no zone's key")?);
+        }
+        ds.data.extend(found);
+        ds.data.sort_unstable();
+        ds.data.dedup();
         let servers: Vec<String> = self.ns.iter().map(|ns| format!("{}.", ns.host)).collect();
-        let mut records = vec![
-            record_set(cut.clone(), Rtype::NS, self.ttl, &servers)?,
-            record_set(cut.clone(), Rtype::DS, self.ttl, &self.ds)?,
-        ];
+        let mut records = vec![record_set(cut.clone(), Rtype::NS, self.ttl, &servers)?, ds];
         for ns in &self.ns {
             records.extend(self.glue(ns)?);
         }
@@ -122,6 +242,64 @@ impl Delegate {
     }
 }
 
+/// An address, with a port or without.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let address = || text.parse::<IpAddr>();
+    text.parse::<SocketAddr>()
+        .or_else(|_| address().map(|address| SocketAddr::new(address, DNS_PORT)))
+        .map_err(|_| format!("{text:?} is no address, with or without a port"))
+}
+
+/// Unix seconds modulo 2^32, as signatures of DNSSEC count.
+fn now() -> anyhow::Result<u32> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(since.as_secs() as u32)
+}
+
+/// The addresses that the ledger holds for the name servers of `cut`.
+fn glue(record: &Name, cut: Option<&RecordSet>) -> Vec<SocketAddr> {
+    let hosts: Vec<String> = cut
+        .iter()
+        .flat_map(|set| &set.data)
+        .map(|data| zone_form(Rtype::NS, data).to_ascii_lowercase())
+        .collect();
+    let of_host = |set: &&RecordSet| {
+        let owner = set
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.beneath(&record.name));
+        owner.is_some_and(|owner| {
+            hosts
+                .iter()
+                .any(|host| host.trim_end_matches('.') == owner.as_str())
+        })
+    };
+    record
+        .records
+        .iter()
+        .filter(of_host)
+        .flat_map(|set| &set.data)
+        .filter_map(|data| match data.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(data.as_slice()).ok()?)),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(data.as_slice()).ok()?)),
+            _ => None,
+        })
+        .map(|address| SocketAddr::new(address, DNS_PORT))
+        .collect()
+}
+
+/// What the first of `servers` says that answers.
+async fn first_answer(servers: &[SocketAddr], zone: &DomainName) -> anyhow::Result<ChildZone> {
+    let mut failure = None;
+    for server in servers {
+        match ChildZone::read(*server, zone).await {
+            Ok(child) => return Ok(child),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.context("there is no server to ask")?.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +310,9 @@ mod tests {
             subdomain: "dept".parse().unwrap(),
             ns: ns.iter().map(|ns| ns.parse().unwrap()).collect(),
             ds: vec![format!("1 13 2 {}", "07".repeat(32))],
+            dnskey: Vec::new(),
+            from: None,
+            refresh: false,
             server_key: None,
             ttl: 60,
             remove: false,
@@ -160,7 +341,7 @@ mod tests {
         let dept = Some("dept".to_owned());
         let ns = Some("ns.dept".to_owned());
         assert_eq!(
-            shape(&delegate.actions().unwrap()),
+            shape(&delegate.actions(Vec::new()).unwrap()),
             [
                 (dept.clone(), 2, 2),
                 (dept, 43, 1),
@@ -174,7 +355,7 @@ mod tests {
     fn taking_it_back_empties_every_set_and_removes_the_key() {
         let mut delegate = delegate(&["ns.dept.hello.internal=192.0.2.1"]);
         delegate.remove = true;
-        let actions = delegate.actions().unwrap();
+        let actions = delegate.actions(Vec::new()).unwrap();
         assert!(shape(&actions).iter().all(|(_, _, records)| *records == 0));
         assert!(matches!(
             &actions[1],
@@ -184,7 +365,8 @@ mod tests {
 
     #[test]
     fn glue_is_for_servers_beneath_the_name_alone() {
-        assert!(delegate(&["ns.example.com=192.0.2.1"]).actions().is_err());
+        let outside = delegate(&["ns.example.com=192.0.2.1"]);
+        assert!(outside.actions(Vec::new()).is_err());
         assert!("ns.a=1.2.3".parse::<NameServer>().is_err());
     }
 }

@@ -89,18 +89,18 @@ impl Import {
             )
             .into());
         }
-        let own = user::summary(session)?.public;
+        let own = user::own_id(session)?;
         let others: Vec<String> = difference
             .changes
             .iter()
-            .filter(|change| change.owner != own)
-            .map(|change| change.name.to_string())
+            .filter(|change| change.owner.account() != own)
+            .map(|change| format!("{} is owned by {}", change.name, change.owner))
             .collect();
         if !others.is_empty() && !self.dry_run {
-            let others = others.join(", ");
+            let others = others.join("\n  ");
             return Err(Advice::new(
-                format!("nothing was sent: another key owns {others}"),
-                "`ringfort name show NAME` says which",
+                format!("nothing was sent:\n  {others}"),
+                "import with its key, or leave its records out of the file or as they are",
             )
             .into());
         }

@@ -1,0 +1,141 @@
+//! A server's key as commands name it: a PKCS #8 file, or `tpm:LABEL[@DEVICE]`.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use client::server_key::{KeyHolder, ServerIdentity, read_private_key, signing_key};
+use platform::tpm::{AccountKey, Tpm};
+use wire::{PublicKey, Signature, SigningKey};
+
+use crate::tpm_key::{self, Place};
+
+/// The longest file that is read as a key.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Where a server's key is.
+#[derive(Clone, Debug)]
+pub enum ServerKeyPlace {
+    /// In a file.
+    File(PathBuf),
+    /// In a TPM.
+    Tpm(Place),
+}
+
+impl std::str::FromStr for ServerKeyPlace {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match tpm_key::place(text) {
+            Some(place) => Self::Tpm(place),
+            None => Self::File(PathBuf::from(text)),
+        })
+    }
+}
+
+impl ServerKeyPlace {
+    /// The key, as TLS uses it.
+    ///
+    /// Errors: there is no such file or TPM; the key is of another kind.
+    pub fn identity(&self) -> anyhow::Result<ServerIdentity> {
+        match self {
+            Self::File(path) => {
+                let key = read_private_key(&read(path)?);
+                let identity = key.and_then(|key| ServerIdentity::of(&key));
+                identity.with_context(|| format!("read {}", path.display()))
+            }
+            Self::Tpm(place) => Ok(ServerIdentity::held(Arc::new(HeldInTpm::open(place)?))?),
+        }
+    }
+
+    /// Signs `message` for each purpose, as the ledger's signatures are.
+    ///
+    /// Shape:  the public key, and one signature for each purpose.
+    /// Errors: as for [`ServerKeyPlace::identity`].
+    pub fn sign<const N: usize>(
+        &self,
+        purposes: [&str; N],
+        message: &[u8],
+    ) -> anyhow::Result<(PublicKey, [Signature; N])> {
+        match self {
+            Self::File(path) => {
+                let key = read_private_key(&read(path)?).and_then(|key| signing_key(&key));
+                let key: SigningKey = key.with_context(|| format!("read {}", path.display()))?;
+                Ok((
+                    key.public(),
+                    purposes.map(|purpose| key.sign(purpose, message)),
+                ))
+            }
+            Self::Tpm(place) => {
+                let held = HeldInTpm::open(place)?;
+                let mut signatures = Vec::new();
+                for purpose in purposes {
+                    let digest = wire::signed_digest(purpose, message);
+                    let signature = held.sign(&digest.0).map_err(anyhow::Error::msg)?;
+                    signatures.push(signature);
+                }
+                let signatures = <[Signature; N]>::try_from(signatures).ok();
+                let signatures = signatures.context("there is one for each purpose")?;
+                Ok((held.public(), signatures))
+            }
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+    if metadata.len() > MAX_FILE_BYTES {
+        anyhow::bail!("{} is too long for a key", path.display());
+    }
+    std::fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// A key in a TPM that signs handshakes.
+struct HeldInTpm {
+    public: PublicKey,
+    loaded: Mutex<(Tpm, AccountKey)>,
+}
+
+impl HeldInTpm {
+    fn open(place: &Place) -> anyhow::Result<Self> {
+        let mut tpm = Tpm::open(&place.device)
+            .with_context(|| format!("open the TPM at {}", place.device))?;
+        let key = tpm
+            .account_key(&place.label)
+            .with_context(|| format!("make the key {} in the TPM", place.label))?;
+        Ok(Self {
+            public: key.public(),
+            loaded: Mutex::new((tpm, key)),
+        })
+    }
+}
+
+impl std::fmt::Debug for HeldInTpm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldInTpm({})", self.public)
+    }
+}
+
+impl Drop for HeldInTpm {
+    fn drop(&mut self) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tpm, key) = &mut *loaded;
+        // A TPM has few places for keys.
+        let _ = key.release(tpm);
+    }
+}
+
+impl KeyHolder for HeldInTpm {
+    fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, String> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tpm, key) = &mut *loaded;
+        key.sign_octets(tpm, message)
+            .map_err(|error| error.to_string())
+    }
+}
