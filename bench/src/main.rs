@@ -4,6 +4,7 @@
 //! and given as a ratio. A figure without its machine and versions is not
 //! printed.
 
+mod acme;
 mod circle;
 mod dns;
 mod etcd;
@@ -72,6 +73,8 @@ enum What {
         #[arg(long)]
         python: Option<String>,
     },
+    /// Certificates by ACME beside Pebble.
+    Acme,
     /// Authoritative DNS over UDP beside Knot DNS, NSD and a bare echo.
     Dns {
         /// Names in the zone.
@@ -110,6 +113,7 @@ async fn main() -> Result<()> {
         ("openssl", &["version"]),
         ("knotd", &["--version"]),
         ("nsd", &["-v"]),
+        ("dpkg-query", &["--show", "pebble"]), // it does not say its own
     ]);
     let round = Duration::from_secs(arguments.seconds);
     let rounds = arguments.rounds;
@@ -132,6 +136,7 @@ async fn main() -> Result<()> {
         What::Payload => payload::run(rounds, arguments.seconds),
         What::Trust => trust::run(&arguments.ringfort, rounds, round).await,
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
+        What::Acme => acme::run(&arguments.ringfort, rounds).await,
         What::Dns { names } => dns::run(names, rounds, round),
         What::DnsSigner(_) | What::DnsServer(_) | What::DnsEcho { .. } => Ok(()),
     }

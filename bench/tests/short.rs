@@ -52,3 +52,27 @@ fn dns_is_measured_beside_knot_nsd_and_an_echo() {
         assert!(line.contains("100 % with records"), "{text}");
     }
 }
+
+#[test]
+fn certificates_by_acme_are_measured_beside_pebble() {
+    // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
+    let bench = std::path::Path::new(env!("CARGO_BIN_EXE_bench"));
+    let ringfort = bench.with_file_name("ringfort");
+    assert!(ringfort.exists(), "build it first: cargo build --workspace");
+    let output = Command::new(bench)
+        .args(["--rounds", "1", "--ringfort"])
+        .arg(ringfort)
+        .arg("acme")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    // Each of eight accounts made its twelve orders, of either server.
+    let lines = text.lines().filter(|line| line.contains("certificates/s"));
+    assert_eq!(
+        lines.filter(|line| line.contains("96 orders")).count(),
+        2,
+        "{text}"
+    );
+}
