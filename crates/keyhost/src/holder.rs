@@ -2,7 +2,7 @@
 //! of it and never has it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +20,10 @@ use crate::{
 
 /// The pause between two looks for keykeepers' answers: below a block's time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether the process is still there, for who asks it
+/// seldom.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// A protected process that holds a label's key.
 ///
@@ -129,15 +133,20 @@ impl Holder {
     /// Ends when the process is of no use any more: the daemon is then to be
     /// started anew.
     pub async fn ended(&self) {
-        self.ended.notified().await;
+        loop {
+            let failed = tokio::time::timeout(LOOK_AFTER, self.ended.notified()).await;
+            if failed.is_ok() || self.link().has_ended() {
+                return;
+            }
+        }
+    }
+
+    fn link(&self) -> MutexGuard<'_, BlockingLink> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, message: &ToCore) -> Result<FromCore, LinkError> {
-        let answer = self
-            .link
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ask(message);
+        let answer = self.link().ask(message);
         // A message that is too long was never sent.
         if !matches!(answer, Ok(_) | Err(LinkError::Frame(_))) {
             self.ended.notify_one();

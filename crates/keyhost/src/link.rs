@@ -120,6 +120,11 @@ impl BlockingLink {
             answer => Ok(answer),
         }
     }
+
+    /// Whether the process is there no more.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
 }
 
 impl Drop for BlockingLink {
