@@ -3,125 +3,12 @@
 
 mod harness;
 
-use std::{
-    process::{Child, Command, Stdio},
-    sync::Arc,
-};
-
-use client::{
-    account::Account,
-    keyfile::{KeyKind, UnlockedKey},
-};
 use harness::{
     Circle, component,
-    user::{client, runtime},
+    keys::{code, derived, founder, start, vote},
     wait_for,
 };
 use serde_json::Value;
-use wire::{Action, ProposalId, Vote};
-use zeroize::Zeroizing;
-
-/// A keykeeper's process, which ends with the test.
-struct Keykeeper(Child);
-
-impl Drop for Keykeeper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn rules(circle: &Circle) -> wire::record::Rules {
-    let read = client(circle);
-    let rules = runtime().block_on(read.proven(wire::state_key::rules()));
-    rules.unwrap().0.unwrap()
-}
-
-/// The code of payloads' enclaves, which the circle admits.
-fn code(circle: &Circle) -> String {
-    rules(circle).reference_values[0].measurement.to_string()
-}
-
-/// Starts a further keykeeper as an operator does, funds it and waits until it has
-/// registered; gives its key.
-fn start(circle: &Circle, name: &str) -> (String, Keykeeper) {
-    let state = circle.state();
-    let shown = circle.json(&["circle", "show"]);
-    let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let nodes = serde_json::to_string(&shown["nodes"]).unwrap();
-    let directory = circle.scratch(name);
-    std::fs::create_dir_all(&directory).unwrap();
-    let config = directory.join("keykeeper.toml");
-    let text = format!(
-        "circle = {:?}\ncircle_key = {:?}\nnodes = {nodes}\nprogram = {:?}\n\
-         data_dir = {directory:?}\n\
-         [development]\nquoting_key = {:?}\nquoting_certificate = {:?}\n",
-        text(&shown, "circle"),
-        text(&shown, "circle_key"),
-        state.join("enclave/ringfort-keykeeper"),
-        state.join("providers/0/quoting.seed"),
-        state.join("providers/0/quoting.certificate"),
-    );
-    std::fs::write(&config, text).unwrap();
-    let log = std::fs::File::create(directory.join("log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_ringfort"))
-        .args(["keykeeper", "--config", config.to_str().unwrap()])
-        .stdin(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let keykeeper = Keykeeper(child);
-    let key: wire::PublicKey = wait_for("the keykeeper has made its identity", || {
-        let text = std::fs::read_to_string(directory.join("public")).ok()?;
-        text.trim().parse().ok()
-    });
-    let account = key.account().to_string();
-    circle.ringfort(&["--key", "user", "account", "transfer", &account, "1000000"]);
-    let read = runtime();
-    wait_for("it is registered", || {
-        let record = client(circle);
-        let record = record.proven::<wire::record::Keykeeper>(wire::state_key::keykeeper(&key));
-        read.block_on(record).ok()?.0.map(drop)
-    });
-    (key.to_string(), keykeeper)
-}
-
-/// An account of a founder, by the seed of its validator.
-fn founder(circle: &Circle, index: usize) -> Account {
-    let path = circle.state().join(format!("nodes/{index}/identity.seed"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let seed: [u8; 32] = hex::decode(text.trim()).unwrap().try_into().unwrap();
-    let key = UnlockedKey::from_seed("founder", KeyKind::Ed25519, Zeroizing::new(seed)).unwrap();
-    Account::new(client(circle), Arc::new(key), None)
-}
-
-/// Three founders propose and approve of `keepers`.
-fn vote(circle: &Circle, keepers: &[String]) {
-    let mut keepers: Vec<wire::PublicKey> =
-        keepers.iter().map(|key| key.parse().unwrap()).collect();
-    keepers.sort_unstable();
-    let founders: Vec<Account> = (0..3).map(|index| founder(circle, index)).collect();
-    for founder in &founders {
-        let account = founder.id().to_string();
-        circle.ringfort(&["--key", "user", "account", "transfer", &account, "1000000"]);
-    }
-    runtime().block_on(async {
-        let change = wire::Change::SetKeykeepers {
-            keepers,
-            window: 500,
-        };
-        let propose = Action::Propose(wire::Propose { change });
-        let sent = founders[0].send(vec![propose]).await.unwrap();
-        let proposal = ProposalId::made_by(sent.transaction, 0);
-        for founder in &founders[1..] {
-            let vote = Action::Vote(Vote {
-                proposal,
-                approve: true,
-            });
-            founder.send(vec![vote]).await.unwrap();
-        }
-    });
-}
 
 /// The members vote for the circle's own keykeepers and a further one: it gets a
 /// share of the same secret.
@@ -132,7 +19,7 @@ fn hand_on(circle: &Circle, own: &[Value], master_key: &Value) {
         .map(|key| key.as_str().unwrap().to_owned())
         .collect();
     keepers.push(key);
-    vote(circle, &keepers);
+    vote(circle, &keepers, 500);
     let shown = wait_for("shares are handed on", || {
         let shown = circle.json(&["key", "show"]);
         (shown["committee"]["keepers"].as_array()?.len() == 4).then_some(shown)
@@ -150,32 +37,6 @@ fn greeting(circle: &Circle, place: &(String, u64)) -> String {
     answer.split(',').next().unwrap().to_owned()
 }
 
-/// The label's key, as an enclave of the admitted code derives it for itself.
-fn derived(circle: &Circle, code: &str) -> String {
-    let user = harness::user::user(circle);
-    let label = wire::LabelName {
-        owner: user.account().id(),
-        service: "disk.example".into(),
-        version: 1,
-    };
-    let directory = circle.state().join("providers/0");
-    let read = |name: &str| {
-        let text = std::fs::read_to_string(directory.join(name)).unwrap();
-        hex::decode(text.trim()).unwrap()
-    };
-    let seed: [u8; 32] = read("quoting.seed").try_into().unwrap();
-    let certificate =
-        attest::development::QuotingCertificate::decode(&read("quoting.certificate")).unwrap();
-    let quoting = wire::SigningKey::ed25519(seed);
-    let quoting = attest::development::QuotingKey::new(quoting, certificate).unwrap();
-    let code: wire::Measurement = code.parse().unwrap();
-    let remote = keyhost::Remote::new(user.account().clone());
-    let key = runtime().block_on(keykeeper::derive(&remote, &label, None, |report_data| {
-        Ok(quoting.quote(code, report_data, [5; 32]))
-    }));
-    hex::encode(key.unwrap().symmetric(&[]).as_bytes())
-}
-
 /// Two replicas of a service are given one key, which is the label's; a payload
 /// that the policy does not admit is refused, and told so.
 fn payloads_have_the_key(circle: &Circle, code: &str) {
@@ -187,7 +48,7 @@ fn payloads_have_the_key(circle: &Circle, code: &str) {
         Some(circle.endpoints(NAME)).filter(|places| places.len() == 2)
     });
     let first = greeting(circle, &places[0]);
-    assert_eq!(first, derived(circle, code));
+    assert_eq!(first, derived(circle, code).unwrap());
     assert_eq!(first, greeting(circle, &places[1]));
 
     // The next epoch's key is another one.
@@ -197,7 +58,7 @@ fn payloads_have_the_key(circle: &Circle, code: &str) {
     let place = circle.endpoints(NAME).remove(0);
     let second = greeting(circle, &place);
     assert_ne!(first, second);
-    assert_eq!(second, derived(circle, code));
+    assert_eq!(second, derived(circle, code).unwrap());
     circle.ringfort(&["--key", "user", "rm", NAME]);
 
     // Revoked: the next epoch is for another account's payloads.

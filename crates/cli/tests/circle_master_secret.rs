@@ -1,6 +1,7 @@
 //! Where is the circle's master secret? Nowhere: a quorum's states are opened with
 //! what their hosts have, the secret is put together from them, and then it is
-//! searched for in every process, in every file and on the ledger.
+//! searched for in every process, in every file and on the ledger. The same search for a
+//! label's key finds it in the enclave that asked for it alone.
 //!
 //! That this test can do so on one machine is what development evidence means.
 
@@ -15,6 +16,7 @@ use std::{
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use harness::{
     Circle, Ended, component,
+    keys::{code, derived},
     search::{Secret, files, found_in, found_in_memory, ledger_export, processes},
 };
 
@@ -110,5 +112,32 @@ fn the_master_secret_is_in_no_process_no_file_and_not_on_the_ledger() {
         assert_eq!(found_in(&secrets, &bytes), [""; 0], "in {}", path.display());
     }
     let ledger = ledger_export(&circle);
+    assert_eq!(found_in(&secrets, &ledger), [""; 0], "on the ledger");
+    only_the_payload_has_its_labels_key(&circle);
+}
+
+/// The key of a label is nowhere but in the enclave whose payload asked for it, and
+/// there in one form: the payload's environment.
+fn only_the_payload_has_its_labels_key(circle: &Circle) {
+    let digits = derived(circle, &code(circle)).unwrap();
+    let bytes = hex::decode(&digits).unwrap();
+    let forms = [("as it is", bytes), ("in hex", digits.into_bytes())];
+    let secrets = forms.map(|(what, bytes)| Secret { what, bytes });
+    let (parts, enclaves) = processes(circle);
+    for (pid, line) in parts {
+        assert_eq!(found_in_memory(pid, &secrets), [""; 0], "in {line}");
+    }
+    for pid in enclaves {
+        // What plain Linux does not hide from root (SECURITY.md), and the proof that
+        // the search finds what is there.
+        assert_eq!(found_in_memory(pid, &secrets), ["in hex"], "in the enclave");
+    }
+    let mut all = Vec::new();
+    files(&circle.state(), &mut all);
+    for path in &all {
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(found_in(&secrets, &bytes), [""; 0], "in {}", path.display());
+    }
+    let ledger = ledger_export(circle);
     assert_eq!(found_in(&secrets, &ledger), [""; 0], "on the ledger");
 }

@@ -7,6 +7,7 @@
 // Every test program uses a part of it.
 #![allow(dead_code)]
 
+pub mod keys;
 pub mod search;
 pub mod user;
 
