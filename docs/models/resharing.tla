@@ -109,7 +109,7 @@ Begin(W, lapsed, gone) ==
   /\ \A x \in votes : x.epoch < Epoch
   /\ Cardinality(bad \cap W) <= F(W)          \* what is asked of members
   /\ T # {} /\ T # Now.committee
-  /\ lapsed # {} => (2 * Cardinality(T) >= Cardinality(Now.committee) \/ Mutation = "half")
+  /\ Cardinality(lapsed \cap W) <= F(W) \/ Mutation = "lapse"
   /\ Floor => F(T) >= F(W)
   /\ gone \subseteq T
   /\ Cardinality(gone) <= F(T)                \* with more, every honest dealing is void
@@ -285,11 +285,11 @@ Deleted ==
 \* The same of who was elected and has lost its messages.
 DeletedAlways == \A v \in Honest : \A s \in vault[v] : s.round >= belief[v].round
 
-\* A lapse of evidence hands the key to no fewer than half.
-HalfKept ==
+\* No more are left out for lapsed evidence than there may be faults.
+LapsesBounded ==
   \A e \in 1 .. Epoch :
-    history[e + 1].outcome = "adopted" /\ history[e].lapsed # {}
-      => 2 * Cardinality(history[e + 1].committee) >= Cardinality(history[e].committee)
+    history[e + 1].outcome = "adopted" =>
+      \E W \in Wanted : Cardinality(history[e].lapsed \cap W) <= F(W)
 
 NeverOne == Cardinality(Now.committee) > 1
 

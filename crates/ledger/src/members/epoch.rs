@@ -79,23 +79,40 @@ pub(crate) fn turn(execution: &mut Execution<'_>, ceremony: &dyn Ceremony) {
 
 /// Who is to validate: members of that role that have shown what the rules ask
 /// for and do not rest, ascending by key.
-fn wanted(execution: &Execution<'_>, epoch: &Epoch) -> Vec<Seat> {
-    let mut seats: Vec<Seat> = roster::all(execution)
-        .into_iter()
-        .filter(|(_, member)| member.terms.role == MemberRole::Validator)
-        .filter(|(account, member)| attest::counts(execution, *account, member))
-        .filter_map(|(account, member)| {
-            let seat = member.terms.seat?;
-            Some(Seat {
+///
+/// None if more of them lack evidence than there may be faults among all that
+/// members want: then it has failed for a common cause (a vendor's service, code
+/// that was voted out too early), and the circle's key is not handed to the few
+/// that are left. The bound is that of the members' list and not of the committee
+/// in office, which would shrink with every lapse, down to one.
+fn wanted(execution: &Execution<'_>, epoch: &Epoch) -> Option<Vec<Seat>> {
+    let mut seats = Vec::new();
+    let (mut all, mut lapsed) = (0, 0);
+    for (account, member) in roster::all(execution) {
+        let Some(seat) = &member.terms.seat else {
+            continue;
+        };
+        if member.terms.role != MemberRole::Validator {
+            continue;
+        }
+        all += 1;
+        if !attest::counts(execution, account, &member) {
+            lapsed += 1;
+        } else if !epoch.resting.iter().any(|(key, _)| *key == seat.key) {
+            seats.push(Seat {
                 key: seat.key,
                 account,
-                address: seat.address,
-            })
-        })
-        .filter(|seat| !epoch.resting.iter().any(|(key, _)| *key == seat.key))
-        .collect();
+                address: seat.address.clone(),
+            });
+        }
+    }
     seats.sort_unstable_by_key(|seat| seat.key);
-    seats
+    (lapsed <= faults(all)).then_some(seats)
+}
+
+/// Faults that so many validators bear.
+fn faults(validators: usize) -> usize {
+    validators.saturating_sub(1) / 3
 }
 
 fn keys(seats: &[Seat]) -> Vec<PublicKey> {
@@ -103,17 +120,11 @@ fn keys(seats: &[Seat]) -> Vec<PublicKey> {
 }
 
 /// Begins a resharing to other validators than those in office.
-///
-/// Where evidence is asked for and fewer than half have any that counts, it has
-/// failed for a common cause (a vendor's service, code that was voted out too
-/// early): the circle's key is not handed to the few that are left.
 fn begin_resharing(execution: &mut Execution<'_>, epoch: &mut Epoch) {
-    let target = wanted(execution, epoch);
-    if target.is_empty() || keys(&target) == keys(&epoch.committee) {
+    let Some(target) = wanted(execution, epoch) else {
         return;
-    }
-    let asks_evidence = !execution.rules.validator_policy.codes.is_empty();
-    if asks_evidence && 2 * target.len() < epoch.committee.len() {
+    };
+    if target.is_empty() || keys(&target) == keys(&epoch.committee) {
         return;
     }
     let round = epoch.next_round;

@@ -259,6 +259,31 @@ fn code_that_is_voted_out_takes_its_validators_out_unless_that_is_most_of_them()
 }
 
 #[test]
+fn more_lapses_than_faults_are_borne_hand_the_key_to_nobody() {
+    let mut world = world();
+    enact(&mut world, Change::SetValidatorPolicy(policy())).unwrap();
+    // Two of four never show anything: one fault is all that four bear.
+    for actor in [10, 11] {
+        attest(&mut world, actor).unwrap();
+    }
+    for _ in 0..3 {
+        end_epoch(&mut world, nothing);
+    }
+    assert_eq!(committee(&world), keys(&VALIDATORS));
+    assert_eq!(epoch(&world).resharing, None);
+    // With a third it is one, who leaves; when another lapses, nobody does: the
+    // bound does not shrink with the committee.
+    attest(&mut world, 12).unwrap();
+    end_epoch(&mut world, nothing);
+    assert_eq!(committee(&world), keys(&[10, 11, 12]));
+    enact(&mut world, Change::ExpelCode(value(CODE))).unwrap();
+    for _ in 0..3 {
+        end_epoch(&mut world, nothing);
+    }
+    assert_eq!(committee(&world), keys(&[10, 11, 12]));
+}
+
+#[test]
 fn without_a_policy_nobody_has_to_show_anything() {
     let mut world = world();
     end_epoch(&mut world, nothing);
