@@ -19,9 +19,9 @@ CONSTANTS
   MaxRound,    \* no round after it
   MaxCorrupt,  \* keepers that the adversary takes over later, at most
   Timely,      \* phases last until every honest keeper that runs has posted
-  Waits,       \* a change begins once all that run have settled the one before
+  Waits,       \* a change begins once all that run have settled the one before (not in force)
   Floor,       \* a rule that is NOT in force: see CloseJoining
-  Kept,        \* a rule that is NOT in force: posts stay until the next adoption
+  Kept,        \* posts of the round in office stay, and are settled before anything else
   Mutation     \* the guard that is dropped; "none" for the protocol
 
 VARIABLES
@@ -73,7 +73,9 @@ Concerned(k) == k \in invited \/ holding[k] # None
 Keeps(k) == Mutation = "keep" /\ k \notin joined
 Unsettled(k) ==
   \/ Over /\ Concerned(k) /\ (pending[k] # 0 \/ (phase = "done" /\ holding[k].round # n /\ ~Keeps(k)))
-  \/ Kept /\ office # 0 /\ (pending[k] = office \/ holding[k].round \notin {0, office})
+  \/ Kept /\ office # 0 /\ (pending[k] = office
+        \/ (Mutation # "keep" /\ holding[k].round \notin {0, office}))
+  \/ Mutation # "seed" /\ pending[k] \notin {0, n}
 
 Opened(k, r) ==
   [round |-> r,
@@ -86,7 +88,9 @@ Settle(k) ==
   /\ k \in Runs /\ Unsettled(k)
   /\ IF Kept /\ office # 0 /\ holding[k].round # office
      THEN /\ holding' = [holding EXCEPT ![k] =
-               IF k \in players[office] /\ pending[k] = office THEN Opened(k, office) ELSE None]
+               IF k \in players[office] /\ pending[k] = office /\ (n = office => Opens(k))
+               THEN Opened(k, office)
+               ELSE IF Mutation = "keep" THEN @ ELSE None]
           /\ pending' = [pending EXCEPT ![k] = IF @ = office \/ Over THEN 0 ELSE @]
      ELSE /\ holding' = [holding EXCEPT ![k] =
                IF phase # "done" \/ @.round = n THEN @
@@ -249,7 +253,8 @@ Agreement == \A k \in Keepers \ bad : holding[k] # None => holding[k].deals = ma
 \* A quorum in office is honest and has its shares, or can still open them.
 Usable ==
   office # 0 =>
-    LET opens(k) == pending[k] = office /\ (Kept \/ (n = office /\ phase = "done" /\ Opens(k)))
+    LET opens(k) == pending[k] = office
+                      /\ IF n = office /\ phase = "done" THEN Opens(k) ELSE Kept
     IN Cardinality({k \in players[office] \ (bad \cup Down) : holding[k].round = office \/ opens(k)})
          >= Q(players[office])
 

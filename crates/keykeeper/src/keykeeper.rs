@@ -67,12 +67,41 @@ pub enum Step {
     Escrowed(u64),
 }
 
+/// Which round's messages.
+#[derive(Clone, Copy)]
+enum Messages {
+    /// Of the round that is under way, or the last one.
+    Last,
+    /// Of the one that made the sharing in office.
+    Kept,
+}
+
+impl Messages {
+    fn round(self) -> Vec<u8> {
+        match self {
+            Self::Last => state_key::key_round(),
+            Self::Kept => state_key::key_made(),
+        }
+    }
+
+    fn key(self, phase: KeyPhase, sender: &PublicKey) -> Vec<u8> {
+        match self {
+            Self::Last => state_key::key_message(phase, sender),
+            Self::Kept => state_key::key_made_message(phase, sender),
+        }
+    }
+}
+
 /// A keykeeper. Its secret is in its store and decoded for the time of an act.
 pub struct Keykeeper<C, S> {
     circle: C,
     store: S,
     key: PublicKey,
     holds: Option<u64>,
+    /// The round whose seed its state has.
+    takes_part_in: Option<u64>,
+    /// The last round in office that it has opened its share of.
+    caught_up: u64,
     settled: u64,
     done: BTreeSet<KeyRequestId>,
 }
@@ -87,7 +116,9 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
             circle,
             key: PublicKey::Ed25519(keeper.key()),
             holds: keeper.holds(),
+            takes_part_in: keeper.takes_part_in(),
             store,
+            caught_up: 0,
             settled: 0,
             done: BTreeSet::new(),
         })
@@ -137,21 +168,52 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
     fn save(&mut self, keeper: &Keeper) -> Result<(), KeykeeperError> {
         self.store.put(&keeper.encode())?;
         self.holds = keeper.holds();
+        self.takes_part_in = keeper.takes_part_in();
+        Ok(())
+    }
+
+    /// Whether it has still to open its share of the sharing in office, or to
+    /// forget the one that it has handed on. It does so before it takes part in
+    /// any later round: that would put another seed in the place of the one that
+    /// opens the share.
+    fn is_behind(&self, made: &KeyRound) -> bool {
+        let has_gone_on = self.takes_part_in.is_some_and(|round| round > made.round);
+        let has_share = self.holds.is_some_and(|round| round >= made.round);
+        let is_concerned = self.holds.is_some() || self.takes_part_in.is_some();
+        is_concerned && !has_gone_on && !has_share && self.caught_up < made.round
+    }
+
+    /// Erases the seed of a round that came to nothing for this keykeeper: it
+    /// was left out of the next attempt, and what was sealed to it stays public.
+    fn forget_passed_round(&mut self, now: u64) -> Result<(), KeykeeperError> {
+        if self.takes_part_in.is_some_and(|round| round < now) {
+            let mut keeper = decode_keeper(&self.store)?;
+            keeper.forget_round();
+            self.save(&keeper)?;
+        }
         Ok(())
     }
 
     async fn take_part(&mut self) -> Result<Option<Step>, KeykeeperError> {
-        let reading = self.circle.read(vec![state_key::key_round()]).await?;
+        let keys = vec![state_key::key_round(), state_key::key_made()];
+        let reading = self.circle.read(keys).await?;
         let Some(record) = decode::<KeyRound>(&reading, 0)? else {
             return Ok(None);
         };
+        if let Some(made) = decode::<KeyRound>(&reading, 1)?
+            && self.is_behind(&made)
+        {
+            let board = self.board(&made, Messages::Kept).await?;
+            return board.map(|board| self.settle(&made, &board)).transpose();
+        }
+        self.forget_passed_round(record.round)?;
         let concerned = record.invited.contains(&self.key)
             || self.holds.is_some()
             || record.round == self.settled;
         if !concerned || self.settled == record.round {
             return Ok(None);
         }
-        let Some(board) = self.board(&record).await? else {
+        let Some(board) = self.board(&record, Messages::Last).await? else {
             return Ok(None);
         };
         if record.outcome.is_some() {
@@ -208,6 +270,9 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
         }
         self.save(&keeper)?;
         self.settled = record.round;
+        if record.outcome == Some(KeyOutcome::Done) {
+            self.caught_up = record.round;
+        }
         let holds = record.outcome == Some(KeyOutcome::Done) && self.holds == Some(record.round);
         Ok(Step::Settled(record.round, holds))
     }
@@ -298,7 +363,11 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
 
     /// The board of a round, out of proven records; none if the round went on
     /// while it was read.
-    async fn board(&self, record: &KeyRound) -> Result<Option<Board>, KeykeeperError> {
+    async fn board(
+        &self,
+        record: &KeyRound,
+        of: Messages,
+    ) -> Result<Option<Board>, KeykeeperError> {
         let previous = (!record.previous.is_empty())
             .then(|| Committee::decode(&record.previous))
             .transpose()
@@ -322,15 +391,15 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
             (None, KeyPhase::Answer) => Phase::Answering,
         };
         let joins = self
-            .messages(KeyPhase::Join, &task.invited, Join::decode)
+            .messages(of, KeyPhase::Join, &task.invited, Join::decode)
             .await?;
         let dealings = self
-            .messages(KeyPhase::Deal, &task.dealers(), Dealing::decode)
+            .messages(of, KeyPhase::Deal, &task.dealers(), Dealing::decode)
             .await?;
         let answers = self
-            .messages(KeyPhase::Answer, &task.invited, Answer::decode)
+            .messages(of, KeyPhase::Answer, &task.invited, Answer::decode)
             .await?;
-        let again = self.circle.read(vec![state_key::key_round()]).await?;
+        let again = self.circle.read(vec![of.round()]).await?;
         let again: Option<KeyRound> = decode(&again, 0)?;
         let same = again.is_some_and(|again| {
             (again.round, again.phase, again.outcome)
@@ -341,11 +410,12 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
 
     async fn messages<T>(
         &self,
+        of: Messages,
         phase: KeyPhase,
         senders: &[KeeperKey],
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<BTreeMap<KeeperKey, T>, KeykeeperError> {
-        let key = |sender: &KeeperKey| state_key::key_message(phase, &PublicKey::Ed25519(*sender));
+        let key = |sender: &KeeperKey| of.key(phase, &PublicKey::Ed25519(*sender));
         let keys: Vec<Vec<u8>> = senders.iter().map(key).collect();
         let mut messages = BTreeMap::new();
         for (sender, value) in senders.iter().zip(self.read_all(&keys).await?) {

@@ -385,6 +385,62 @@ async fn keykeepers_make_a_key_answer_holders_restart_and_hand_it_on() {
     assert_eq!(&**after.decrypt(&message).unwrap(), b"secret");
 }
 
+/// Has keykeepers act in turn until the state is as wished; nobody acts after that.
+async fn act_until(keepers: &mut [Keykeeper<Memory, File>], wished: impl Fn() -> bool) {
+    for _ in 0..100 {
+        for keeper in &mut *keepers {
+            if wished() {
+                return;
+            }
+            keeper.act().await.unwrap();
+        }
+    }
+    panic!("the keykeepers come to no end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_begins_at_once_takes_no_share_from_who_had_not_looked() {
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
+    let directory = directory.path();
+    for actor in KEEPERS {
+        circle.register(actor);
+    }
+    let opened = |actor: &u8| open(&circle, directory, *actor);
+    let mut keepers: Vec<_> = KEEPERS[..4].iter().map(opened).collect();
+    circle.set_keykeepers(&KEEPERS[..4]);
+    act_until(&mut keepers, || committee_of(&circle).is_some()).await;
+    let first = committee_of(&circle).unwrap();
+    assert!(
+        keepers.iter().all(|keeper| keeper.holds().is_none()),
+        "nobody has seen the end of the round yet"
+    );
+
+    // The next change begins, and all start anew.
+    circle.set_keykeepers(&KEEPERS[1..5]);
+    let round: KeyRound = circle.get(&state_key::key_round()).unwrap();
+    assert!(round.round > first.round && round.outcome.is_none());
+    let mut keepers: Vec<_> = KEEPERS[..5].iter().map(opened).collect();
+    act_until(&mut keepers, || {
+        committee_of(&circle).is_some_and(|now| now.round > first.round)
+    })
+    .await;
+    let second = committee_of(&circle).unwrap();
+    assert_eq!(second.master_key, first.master_key);
+    assert_eq!(second.keepers.len(), 4);
+
+    // All of the new list have their shares, and who was left out has none and
+    // no seed either.
+    for keeper in &mut keepers {
+        while !keeper.act().await.unwrap().is_empty() {}
+    }
+    let holds: Vec<_> = keepers.iter().map(Keykeeper::holds).collect();
+    let share = Some(second.round);
+    assert_eq!(holds, [None, share, share, share, share]);
+    let left_out = File(directory.join(format!("{}.keykeeper", KEEPERS[0])));
+    let left_out = Keeper::decode(&left_out.load().unwrap()).unwrap();
+    assert_eq!((left_out.holds(), left_out.takes_part_in()), (None, None));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fewer_keykeepers_than_a_quorum_give_no_key() {
     let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());

@@ -6,8 +6,8 @@
 //! need nothing but an address and a root certificate.
 
 pub mod ca;
-pub mod held;
 pub mod delegation;
+pub mod held;
 pub mod ledger;
 pub mod names;
 pub mod owner_api;

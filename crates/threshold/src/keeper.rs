@@ -152,6 +152,17 @@ impl Keeper {
         self.secrets.holding.as_ref().map(|holding| holding.round)
     }
 
+    /// The round whose seed it keeps, if any: it takes part in it, or has not
+    /// seen its end yet.
+    pub fn takes_part_in(&self) -> Option<u64> {
+        self.secrets.pending.as_ref().map(|pending| pending.round)
+    }
+
+    /// Erases that seed: the round is over, and came to nothing for this keeper.
+    pub fn forget_round(&mut self) {
+        self.secrets.pending = None;
+    }
+
     /// The share, for the answers of [`crate::answer`].
     pub(crate) fn share(&self) -> Option<Share> {
         let holding = self.secrets.holding.as_ref()?;

@@ -568,6 +568,21 @@ pub fn key_message(phase: KeyPhase, sender: &PublicKey) -> Vec<u8> {
     join("g/post/", &[&[phase as u8], sender.bytes()])
 }
 
+/// [`crate::record::KeyRound`]: the round that made the sharing in office.
+pub fn key_made() -> Vec<u8> {
+    join("g/", &[b"made"])
+}
+
+/// Prefix of the messages of one phase of that round, as [`key_messages`].
+pub fn key_made_messages(phase: KeyPhase) -> Vec<u8> {
+    join("g/kept/", &[&[phase as u8]])
+}
+
+/// [`crate::record::KeyMessage`] of that round, as [`key_message`].
+pub fn key_made_message(phase: KeyPhase, sender: &PublicKey) -> Vec<u8> {
+    join("g/kept/", &[&[phase as u8], sender.bytes()])
+}
+
 /// Prefix of every label; what follows is the owner's account, the service's
 /// version (4 bytes) and the service.
 pub const LABELS: &[u8] = b"g/label/";

@@ -109,9 +109,12 @@ pub(crate) fn begin(execution: &mut Execution<'_>, keepers: &[PublicKey], window
     open(execution, &round);
 }
 
+/// The phases that messages belong to.
+const PHASES: [KeyPhase; 3] = [KeyPhase::Join, KeyPhase::Deal, KeyPhase::Answer];
+
 /// Puts a round in the place of the last one, whose messages go.
 fn open(execution: &mut Execution<'_>, round: &KeyRound) {
-    for phase in [KeyPhase::Join, KeyPhase::Deal, KeyPhase::Answer] {
+    for phase in PHASES {
         for (key, _) in messages(execution, phase) {
             execution.state.delete(key);
         }
@@ -203,8 +206,9 @@ pub(crate) fn turn(execution: &mut Execution<'_>) {
     }
     match board.verdict() {
         Some(Verdict::Done(conclusion)) => {
-            adopt(execution, &round, &conclusion.committee);
             round.outcome = Some(KeyOutcome::Done);
+            adopt(execution, &round, &conclusion.committee);
+            keep(execution, &round);
             store(execution, &round);
         }
         Some(Verdict::Without(silent)) => go_on_without(execution, round, &board, &silent),
@@ -227,6 +231,26 @@ fn adopt(execution: &mut Execution<'_>, round: &KeyRound, committee: &Committee)
     };
     execution.state.put(state_key::key_committee(), &record);
     escrow::forget(execution);
+}
+
+/// Keeps the round that made the sharing in office, with its messages, until
+/// another is adopted. A keykeeper opens its share out of them, however late it
+/// comes and whatever round has begun since: without them a change that begins
+/// in the next block would take the shares from all that had not looked yet.
+fn keep(execution: &mut Execution<'_>, round: &KeyRound) {
+    for phase in PHASES {
+        let kept = state_key::key_made_messages(phase);
+        for (key, _) in execution.state.scan(&kept, None, MAX_KEYKEEPERS) {
+            execution.state.delete(key);
+        }
+        let posted = state_key::key_messages(phase).len();
+        for (key, value) in messages(execution, phase) {
+            let message: KeyMessage = decode(&key, &value);
+            let place = [kept.as_slice(), &key[posted..]].concat();
+            execution.state.put(place, &message);
+        }
+    }
+    execution.state.put(state_key::key_made(), round);
 }
 
 /// The next round of the same change; the change fails if too few are left.

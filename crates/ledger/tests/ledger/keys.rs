@@ -778,6 +778,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "9bff2232b4954329c2b8e17900df9e3081620f65cff1757b214ce28faf4a06c0"
+        "d0b22335ecf7ce5914f130d975af3e0fdea566d500ed7a6a13fffdc75f972695"
     );
 }
