@@ -20,7 +20,7 @@ fn enrol(world: &mut World, member: u8, key: Option<[u8; 32]>) -> Verdict {
     world.send(member, Action::SetEscrowKey(SetEscrowKey { key }))
 }
 
-fn enrol_all(world: &mut World) {
+pub(super) fn enrol_all(world: &mut World) {
     for member in VALIDATORS {
         enrol(
             world,
@@ -46,7 +46,7 @@ fn terms(world: &World, actor: u8) -> EscrowTerms {
     }
 }
 
-fn escrow_of(world: &World, keeper: &Keeper, actor: u8) -> PostEscrow {
+pub(super) fn escrow_of(world: &World, keeper: &Keeper, actor: u8) -> PostEscrow {
     let sharing = Committee::decode(&committee(world).sharing).unwrap();
     let mut rng = StdRng::from_seed([actor; 32]);
     let made = threshold::escrow(keeper, &sharing, &terms(world, actor), &mut rng).unwrap();

@@ -167,13 +167,19 @@ fn keepers(actors: &[u8]) -> BTreeMap<u8, Keeper> {
 /// A world with a key among `actors`.
 pub(super) fn founded(actors: &[u8]) -> (World, BTreeMap<u8, Keeper>) {
     let mut world = World::new();
-    prepared(&mut world, actors);
-    let mut keepers = keepers(actors);
-    assert_eq!(run_rounds(&mut world, &mut keepers), KeyOutcome::Done);
+    let keepers = found(&mut world, actors);
     (world, keepers)
 }
 
-fn policy() -> HolderPolicy {
+/// Makes a key among `actors`.
+pub(super) fn found(world: &mut World, actors: &[u8]) -> BTreeMap<u8, Keeper> {
+    prepared(world, actors);
+    let mut keepers = keepers(actors);
+    assert_eq!(run_rounds(world, &mut keepers), KeyOutcome::Done);
+    keepers
+}
+
+pub(super) fn policy() -> HolderPolicy {
     HolderPolicy {
         codes: vec![ReferenceValue {
             measurement: CODE,
@@ -191,7 +197,7 @@ fn label() -> LabelName {
     }
 }
 
-fn grant(world: &mut World, change: impl FnOnce(&mut GrantLabel)) -> Verdict {
+pub(super) fn grant(world: &mut World, change: impl FnOnce(&mut GrantLabel)) -> Verdict {
     let mut action = GrantLabel {
         service: SERVICE.to_owned(),
         version: 1,

@@ -8,8 +8,8 @@ use crate::world::*;
 
 const FOUNDERS: [u8; 4] = [10, 11, 12, 13];
 /// An applicant's account key and validator key.
-const JOINER: u8 = 30;
-const JOINER_SEAT: u8 = 31;
+pub(super) const JOINER: u8 = 30;
+pub(super) const JOINER_SEAT: u8 = 31;
 
 /// The table of every action of this module.
 pub const CASES: &[Case] = &[
@@ -237,7 +237,12 @@ fn join(world: &World, change: impl FnOnce(&mut MemberTerms)) -> Change {
     join_as(world, JOINER, JOINER_SEAT, change)
 }
 
-fn join_as(world: &World, actor: u8, seat: u8, change: impl FnOnce(&mut MemberTerms)) -> Change {
+pub(super) fn join_as(
+    world: &World,
+    actor: u8,
+    seat: u8,
+    change: impl FnOnce(&mut MemberTerms),
+) -> Change {
     let mut terms = MemberTerms {
         name: "newcomer".to_owned(),
         role: MemberRole::Validator,

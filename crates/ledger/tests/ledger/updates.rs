@@ -98,6 +98,18 @@ impl Sent<'_> {
     }
 }
 
+/// An update that gives `hello.internal` an address, signed by `actor` from `inception` on.
+pub(super) fn address_signed_by(actor: u8, inception: u32, last: u8) -> Vec<u8> {
+    let address = [192, 0, 2, last];
+    let it = Sent {
+        updates: &[add("hello.internal", A, &address)],
+        inception,
+        expiration: inception + 300,
+        ..Sent::default()
+    };
+    it.signed_by(actor)
+}
+
 fn post(world: &mut World, message: Vec<u8>) -> Verdict {
     world.send(STRANGER, Action::NameUpdate(NameUpdate { message }))
 }

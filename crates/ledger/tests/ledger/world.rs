@@ -127,6 +127,17 @@ impl World {
         actions: Vec<Action>,
         change: impl FnOnce(&mut Transaction),
     ) -> CheckedTransaction {
+        let bytes = self.signed_bytes(actor, actions, change);
+        CheckedTransaction::check(&bytes, self.circle).unwrap()
+    }
+
+    /// As [`World::sign_with`], encoded.
+    pub fn signed_bytes(
+        &self,
+        actor: u8,
+        actions: Vec<Action>,
+        change: impl FnOnce(&mut Transaction),
+    ) -> Vec<u8> {
         let key = key(actor);
         let account: record::Account = self
             .get(&state_key::account(account(actor)))
@@ -141,7 +152,7 @@ impl World {
             actions,
         };
         change(&mut transaction);
-        CheckedTransaction::check(&transaction.sign(&key).encode(), self.circle).unwrap()
+        transaction.sign(&key).encode()
     }
 
     pub fn sign(&self, actor: u8, action: Action) -> CheckedTransaction {
