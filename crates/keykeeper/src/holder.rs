@@ -3,7 +3,8 @@
 use rand::{SeedableRng as _, rngs::StdRng};
 use threshold::{Asker, Committee, LabelKey, OneTimeKey};
 use wire::{
-    Action, Digest, Evidence, KeyRequestId, LabelName, PublicKey, RequestKey,
+    Action, Digest, Evidence, Height, KeyRequestId, LabelName, PublicKey, RequestKey,
+    limits::KEY_REQUEST_BLOCKS,
     record::{KeyAnswer, KeyCommittee, KeyRequest, Label},
     state_key,
 };
@@ -74,8 +75,19 @@ pub async fn derive<C: Circle>(
         evidence: evidence(report_data).map_err(HolderError::Evidence)?,
     };
     let sent = circle.send(Action::RequestKey(request)).await?;
-    let id = KeyRequestId::made_by(sent, 0);
-    gather(circle, &committee, label, epoch, id, key).await
+    let asked = Asked {
+        id: KeyRequestId::made_by(sent, 0),
+        over: reading.height.plus(2 * KEY_REQUEST_BLOCKS),
+    };
+    gather(circle, &committee, label, epoch, asked, key).await
+}
+
+/// A request that was sent.
+struct Asked {
+    id: KeyRequestId,
+    /// By then it is gone: it is applied at most so many blocks after the one that its
+    /// evidence names, and kept for as many.
+    over: Height,
 }
 
 async fn gather<C: Circle>(
@@ -83,14 +95,14 @@ async fn gather<C: Circle>(
     record: &KeyCommittee,
     label: &LabelName,
     epoch: u64,
-    id: KeyRequestId,
+    Asked { id, over }: Asked,
     key: OneTimeKey,
 ) -> Result<LabelKey, HolderError> {
     let committee = Committee::decode(&record.sharing).map_err(|_| HolderError::NoKeepers)?;
     let bytes = label.bytes(circle.id(), epoch);
     let mut asker = Asker::new(&committee, &bytes, Digest(id.0), key);
     let mut waiting = committee.keepers();
-    let mut good = 0;
+    let (mut good, mut stood) = (0, false);
     loop {
         // The request first: while it stands, answers may still come.
         let mut keys = vec![state_key::key_request(id)];
@@ -115,8 +127,11 @@ async fn gather<C: Circle>(
         if let Ok(key) = asker.combine() {
             return Ok(key);
         }
-        let open: Option<KeyRequest> = decode(&reading, 0)?;
-        if open.is_none() || waiting.is_empty() {
+        // A node may prove a block before the one that the request is in.
+        let open = decode::<KeyRequest>(&reading, 0)?.is_some();
+        stood |= open;
+        let passed = !open && (stood || reading.height > over);
+        if passed || waiting.is_empty() {
             let need = usize::from(record.quorum);
             return Err(HolderError::TooFew { good, need });
         }

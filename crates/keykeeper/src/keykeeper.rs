@@ -67,6 +67,16 @@ pub enum Step {
     Escrowed(u64),
 }
 
+/// What came of a look at a request.
+enum Attempt {
+    /// The proof does not show the request.
+    NotThere,
+    /// It has this keykeeper's answer, or its time has passed.
+    Over,
+    /// It was answered or refused.
+    Took(Step),
+}
+
 /// Which round's messages.
 #[derive(Clone, Copy)]
 enum Messages {
@@ -445,8 +455,12 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
         };
         let committee = Committee::decode(&record.sharing).map_err(|_| KeykeeperError::Round)?;
         for id in new {
-            if let Some(step) = self.answer_request(&committee, id).await? {
-                steps.push(step);
+            match self.answer_request(&committee, id).await? {
+                // The list is of the node's newest block, the proof perhaps of the one
+                // before: what is not there yet is looked for again.
+                Attempt::NotThere => continue,
+                Attempt::Over => {}
+                Attempt::Took(step) => steps.push(step),
             }
             if self.done.len() >= REMEMBERED_REQUESTS {
                 self.done.pop_first();
@@ -460,21 +474,21 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
         &mut self,
         committee: &Committee,
         id: KeyRequestId,
-    ) -> Result<Option<Step>, KeykeeperError> {
+    ) -> Result<Attempt, KeykeeperError> {
         let own = state_key::key_answer(id, &self.key);
         let reading = self
             .circle
             .read(vec![state_key::key_request(id), own])
             .await?;
         let Some(request) = decode::<KeyRequest>(&reading, 0)? else {
-            return Ok(None);
+            return Ok(Attempt::NotThere);
         };
         if reading.values.get(1).is_some_and(Option::is_some) {
-            return Ok(None);
+            return Ok(Attempt::Over);
         }
         if let Err(refusal) = self.judge(&request).await? {
             warn!(request = %id, refusal = %refusal, "refused a request for a key");
-            return Ok(Some(Step::Refused(id)));
+            return Ok(Attempt::Took(Step::Refused(id)));
         }
         let bytes = request.label.bytes(self.circle.id(), request.epoch);
         let mut entropy = StdRng::from_seed(*fresh());
@@ -489,17 +503,17 @@ impl<C: Circle, S: Store> Keykeeper<C, S> {
         );
         drop(keeper);
         let Ok(sealed) = sealed else {
-            return Ok(Some(Step::Refused(id)));
+            return Ok(Attempt::Took(Step::Refused(id)));
         };
         let action = AnswerKey {
             request: id,
             sealed,
         };
         match self.circle.send(Action::AnswerKey(action)).await {
-            Ok(_) => Ok(Some(Step::Answered(id))),
+            Ok(_) => Ok(Attempt::Took(Step::Answered(id))),
             Err(CircleError::Rejected(reject)) => {
                 info!(%reject, "an answer came too late");
-                Ok(None)
+                Ok(Attempt::Over)
             }
             Err(error) => Err(error.into()),
         }

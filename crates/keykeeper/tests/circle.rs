@@ -33,14 +33,19 @@ fn account(actor: u8) -> AccountId {
     key(actor).public().account()
 }
 
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 struct State {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    entries: Entries,
     height: Height,
 }
 
 /// The ledger as `actor` sees it; clones share it.
 #[derive(Clone)]
 struct Memory {
+    /// What everybody is proven instead of the newest state, if a node's lists and
+    /// receipts are ahead of its proofs.
+    proven: Arc<Mutex<Option<Entries>>>,
     state: Arc<Mutex<State>>,
     height: watch::Sender<u64>,
     circle: CircleId,
@@ -98,6 +103,7 @@ impl Memory {
         let height = Height(0);
         Self {
             state: Arc::new(Mutex::new(State { entries, height })),
+            proven: Arc::default(),
             height: watch::Sender::new(0),
             circle: genesis.circle(),
             actor: OWNER,
@@ -245,15 +251,14 @@ impl Circle for Memory {
 
     async fn read(&self, keys: Vec<Vec<u8>>) -> Result<Reading, CircleError> {
         let state = self.state.lock().unwrap();
+        let proven = self.proven.lock().unwrap();
+        let entries = proven.as_ref().unwrap_or(&state.entries);
         Ok(Reading {
             // The state remembers headers up to the last block's parent.
             height: Height(state.height.0 - 1),
             time_ms: 1_000_000 + state.height.0 * 250,
             header: header(Height(state.height.0 - 1)),
-            values: keys
-                .iter()
-                .map(|key| state.entries.get(key).cloned())
-                .collect(),
+            values: keys.iter().map(|key| entries.get(key).cloned()).collect(),
         })
     }
 
@@ -439,6 +444,43 @@ async fn a_change_that_begins_at_once_takes_no_share_from_who_had_not_looked() {
     let left_out = File(directory.join(format!("{}.keykeeper", KEEPERS[0])));
     let left_out = Keeper::decode(&left_out.load().unwrap()).unwrap();
     assert_eq!((left_out.holds(), left_out.takes_part_in()), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_listed_before_it_can_be_proven_is_answered_later() {
+    let (circle, directory) = (Memory::new(), tempfile::tempdir().unwrap());
+    for actor in &KEEPERS[..3] {
+        circle.register(*actor);
+    }
+    let opened = |actor: &u8| open(&circle, directory.path(), *actor);
+    let mut keepers: Vec<_> = KEEPERS[..3].iter().map(opened).collect();
+    circle.set_keykeepers(&KEEPERS[..3]);
+    act_until(&mut keepers, || committee_of(&circle).is_some()).await;
+    circle.grant();
+    for keeper in &mut keepers {
+        while !keeper.act().await.unwrap().is_empty() {}
+    }
+    let before = circle.state.lock().unwrap().entries.clone();
+    *circle.proven.lock().unwrap() = Some(before);
+    let asker = circle.of(OWNER);
+    let asked = tokio::spawn(async move { derive(&asker, &label(), None, evidence).await });
+    let mut height = circle.height.subscribe();
+    while circle.requests().await.unwrap().is_empty() {
+        height.changed().await.unwrap();
+    }
+    for keeper in &mut keepers {
+        assert!(keeper.act().await.unwrap().is_empty());
+    }
+    // Nor does the holder give up, which looks at once.
+    circle.idle(3);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!asked.is_finished());
+    *circle.proven.lock().unwrap() = None;
+    for keeper in &mut keepers {
+        let steps = keeper.act().await.unwrap();
+        assert!(matches!(steps[..], [Step::Answered(_)]), "{steps:?}");
+    }
+    asked.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
