@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod machine;
 mod payload;
+mod quotes;
 mod run;
 mod service;
 mod state;
@@ -66,7 +67,14 @@ enum What {
     /// Payload encryption beside `openssl speed`.
     Payload,
     /// Evidence verified, keys of labels derived, shares handed on.
-    Trust,
+    Trust {
+        /// One part alone.
+        #[arg(long, value_enum)]
+        only: Option<trust::Part>,
+        /// Among how many keykeepers shares are handed on in memory.
+        #[arg(long, value_delimiter = ',', default_value = "4,16,50")]
+        committees: Vec<usize>,
+    },
     /// A host's measurement list beside Keylime.
     Host {
         /// An interpreter that has Keylime; left out if not given.
@@ -134,7 +142,9 @@ async fn main() -> Result<()> {
         }
         What::State { names } => state::run(names),
         What::Payload => payload::run(rounds, arguments.seconds),
-        What::Trust => trust::run(&arguments.ringfort, rounds, round).await,
+        What::Trust { only, committees } => {
+            trust::run(&arguments.ringfort, only, &committees, rounds, round).await
+        }
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
         What::Acme => acme::run(&arguments.ringfort, rounds).await,
         What::Dns { names } => dns::run(names, rounds, round),

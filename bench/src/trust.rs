@@ -1,24 +1,18 @@
-//! Evidence and keys: quotes of each kind verified on one core; a label's key
-//! derived by 4 and by 7 keykeepers; shares handed on.
+//! Evidence and keys: quotes of each kind (`quotes.rs`); a label's key derived by 4
+//! and by 7 keykeepers; shares handed on among 4, 16 and 50.
 //!
 //! Keykeepers, validators and who asks share one machine, so a derivation's time is
 //! that of two blocks (request and answers) and of everybody's checks on it.
 
 use std::{
     fs,
-    hint::black_box,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use attest::{
-    Moment, Roots,
-    dcap::{self, Collateral},
-    development::{QuotingCertificate, QuotingKey},
-    snp,
-};
+use attest::development::{QuotingCertificate, QuotingKey};
 use client::{
     Client, SecretString, Url,
     account::Account,
@@ -26,12 +20,13 @@ use client::{
 };
 use keyhost::Remote;
 use serde_json::Value;
+use threshold::{Board, Keeper, Phase, Post, Task, Verdict};
 use wire::{
-    Action, Change, Evidence, Height, LabelName, Measurement, ProposalId, Propose, SigningKey,
+    Action, Change, CircleId, Digest, LabelName, Measurement, ProposalId, Propose, SigningKey,
     Vote, record::KeyCommittee, state_key,
 };
 
-use crate::{circle::Circle, statistics::Samples};
+use crate::{circle::Circle, quotes, statistics::Samples};
 
 /// Requests under way at once, where throughput is measured.
 const AT_ONCE: usize = 8;
@@ -39,78 +34,90 @@ const AT_ONCE: usize = 8;
 /// How long shares may take to be handed on.
 const HANDED_ON_WITHIN: Duration = Duration::from_secs(120);
 
-/// Runs the benchmark with circles of `binary`.
+/// A part of the benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Quotes of each kind beside the libraries.
+    Quotes,
+    /// A resharing's cryptography, in memory.
+    Resharing,
+    /// Keys of labels, and resharings, in circles of 4 and of 7 keykeepers.
+    Circles,
+}
+
+/// Runs the benchmark, with circles of `binary`; `only` one part, if it is given.
 ///
-/// Errors: a circle does not start; a key is not derived.
-pub async fn run(binary: &Path, rounds: usize, round: Duration) -> Result<()> {
-    quotes(rounds, round)?;
-    for keykeepers in [4, 7] {
-        keys(binary, keykeepers, rounds, round).await?;
+/// Errors: a quote does not verify; a circle does not start; a key is not derived.
+pub async fn run(
+    binary: &Path,
+    only: Option<Part>,
+    committees: &[usize],
+    rounds: usize,
+    round: Duration,
+) -> Result<()> {
+    let wanted = |part| only.is_none_or(|only| only == part);
+    if wanted(Part::Quotes) {
+        quotes::run(rounds, round)?;
+    }
+    if wanted(Part::Resharing) {
+        for keykeepers in committees {
+            resharing(*keykeepers)?;
+        }
+    }
+    if wanted(Part::Circles) {
+        for keykeepers in [4, 7] {
+            keys(binary, keykeepers, rounds, round).await?;
+        }
     }
     Ok(())
 }
 
-/// A captured quote, and a moment at which it held, Unix milliseconds.
-struct Captured {
-    name: &'static str,
-    evidence: Evidence,
-    time_ms: u64,
-}
-
-fn captured() -> Result<Vec<Captured>> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/attest/tests/data");
-    let read = |name: &str| fs::read(data.join(name)).with_context(|| name.to_owned());
-    let intel = |name: &str| -> Result<Evidence> {
-        let collateral = read(&format!("intel/{name}_collateral.json"))?;
-        let collateral = Collateral::from_json(&collateral)?;
-        Ok(dcap::pack(&read(&format!("intel/{name}"))?, collateral)?)
-    };
-    let text = String::from_utf8(read("amd/report_milan.hex")?)?;
-    let report = hex::decode(text.split_whitespace().collect::<String>())?;
-    let certificate = read("amd/vcek_milan.der")?;
-    // 2025-06-20 and 2026-01-01.
-    let (summer, winter) = (1_750_377_600_000, 1_767_225_600_000);
-    Ok(vec![
-        Captured {
-            name: "SGX quote",
-            evidence: intel("sgx_quote")?,
-            time_ms: summer,
-        },
-        Captured {
-            name: "TDX quote",
-            evidence: intel("tdx_quote")?,
-            time_ms: summer,
-        },
-        Captured {
-            name: "SEV-SNP report",
-            evidence: snp::pack(&report, &certificate, None),
-            time_ms: winter,
-        },
-    ])
-}
-
-fn quotes(rounds: usize, round: Duration) -> Result<()> {
-    for one in captured()? {
-        let moment = Moment {
-            height: Height(0),
-            time_ms: one.time_ms,
-        };
-        let mut rates = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
-            let (started, mut count) = (Instant::now(), 0u32);
-            while started.elapsed() < round {
-                black_box(attest::verify(&one.evidence, &Roots::default(), moment)?);
-                count += 1;
+/// Hands the shares of so many keykeepers on to the same ones, on one core and without
+/// a ledger: what the cryptography costs a keykeeper, and the ledger that judges.
+fn resharing(count: usize) -> Result<()> {
+    let seed = |index: usize| Digest::of(&[&index.to_le_bytes()]).0;
+    let mut keepers: Vec<Keeper> = (0..count).map(|index| Keeper::new(seed(index))).collect();
+    let invited: Vec<_> = keepers.iter().map(Keeper::key).collect();
+    let mut previous = None;
+    // The first makes the key; the second is the one that is measured.
+    for number in 1..=2 {
+        let task = Task::first(CircleId([1; 32]), number, previous.take(), invited.clone());
+        let mut board = Board::new(task)?;
+        let (mut own, mut judged) = (Duration::ZERO, Duration::ZERO);
+        while board.phase() != Phase::Closed {
+            for (index, keeper) in keepers.iter_mut().enumerate() {
+                let started = Instant::now();
+                let post = keeper.act(&board, seed(index + count))?;
+                own += started.elapsed();
+                let started = Instant::now();
+                match post.context("each has something to post")? {
+                    Post::Join(join) => board.join(keeper.key(), join)?,
+                    Post::Deal(dealing) => board.deal(keeper.key(), dealing)?,
+                    Post::Answer(answer) => board.answer(keeper.key(), answer)?,
+                }
+                judged += started.elapsed();
             }
-            rates.push(f64::from(count) / started.elapsed().as_secs_f64());
+            board.close_phase();
         }
-        let rates = Samples::new(rates);
-        let (low, high) = rates.range();
-        println!(
-            "{}: {:.0} verifications/s on one core ({low:.0} to {high:.0})",
-            one.name,
-            rates.median()
-        );
+        let started = Instant::now();
+        let verdict = board.verdict();
+        judged += started.elapsed();
+        let Some(Verdict::Done(conclusion)) = verdict else {
+            anyhow::bail!("a round of honest keykeepers failed");
+        };
+        for keeper in &mut keepers {
+            let started = Instant::now();
+            keeper.settle(&board)?;
+            own += started.elapsed();
+        }
+        previous = Some(conclusion.committee);
+        if number == 2 {
+            println!(
+                "{count} keykeepers, resharing: {:.2} s of work for each, {:.2} s for the ledger, on one core",
+                own.as_secs_f64() / count as f64,
+                judged.as_secs_f64()
+            );
+        }
     }
     Ok(())
 }

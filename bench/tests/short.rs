@@ -76,3 +76,31 @@ fn certificates_by_acme_are_measured_beside_pebble() {
         "{text}"
     );
 }
+
+/// What `bench trust` prints of one part.
+fn trust(part: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--rounds", "1", "--seconds", "1", "trust", "--only"])
+        .args(part)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    text
+}
+
+#[test]
+fn quotes_are_verified_beside_the_libraries() {
+    let text = trust(&["quotes"]);
+    for kind in ["SGX quote", "TDX quote", "SEV-SNP report"] {
+        assert!(text.contains(kind), "{kind} is missing: {text}");
+    }
+    assert_eq!(text.matches("ratio").count(), 3, "{text}");
+}
+
+#[test]
+fn shares_are_handed_on_in_memory() {
+    let text = trust(&["resharing", "--committees", "4"]);
+    assert!(text.contains("4 keykeepers, resharing"), "{text}");
+}
