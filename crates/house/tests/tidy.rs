@@ -50,7 +50,7 @@ fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
 
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for directory in ["crates", "bench", "fuzz", "examples"] {
+    for directory in ["crates", "bench", "fuzz", "examples", "optee"] {
         rust_files(&root().join(directory), &mut files);
     }
     assert!(files.len() > 50, "found only {} source files", files.len());

@@ -1,5 +1,3 @@
-#![no_std]
-#![no_main]
 //! The vault as a trusted application: the judgement of `vault-guard`, with OP-TEE's
 //! clocks, random numbers and HMAC.
 //!
@@ -7,6 +5,9 @@
 //! each session is an instance of its own, so that none sees another's memory. The key
 //! is made inside OP-TEE's core and used there by a handle: it is never in this
 //! application's own memory.
+
+#![no_std]
+#![no_main]
 
 extern crate alloc;
 
