@@ -1,10 +1,14 @@
-//! Decoders of the vault (credentials, program files) and of a keykeeper's channel.
+//! Decoders of the vault (credentials, program files, its agent's messages) and of a
+//! keykeeper's channel.
+
+use std::time::Duration;
 
 use keykeeper::{
     channel::{FromCore, ToCore},
     recovery::{HandedOver, RecoveryRequest},
 };
 use vault::{Certificate, Code, Credential, certify, sign};
+use vault_guard::{FromVault, MAX_ENCODED_BYTES, Measured, Moment, Place, Refused, ToVault, Vault};
 use wire::{CircleId, CircleKey, Digest, SigningKey, channel};
 
 pub(crate) fn credentials() -> Vec<Vec<u8>> {
@@ -31,6 +35,109 @@ pub(crate) fn credential(bytes: &[u8]) {
     let root = SigningKey::ed25519([1; 32]).public();
     if credential.verify(&root, "ledgerbook", 0).is_ok() {
         assert_eq!(credentials(), [bytes], "only what was signed");
+    }
+}
+
+/// A vault's place whose time stands still and whose challenges are known.
+#[derive(Default)]
+struct Still {
+    challenges: u8,
+}
+
+impl Place for Still {
+    fn now(&self) -> Moment {
+        Duration::ZERO
+    }
+
+    fn host_time_ms(&self) -> u64 {
+        0
+    }
+
+    fn make_key(&mut self) -> Result<Vec<String>, Refused> {
+        Ok(Vec::new())
+    }
+
+    fn random(&mut self) -> Result<[u8; 32], Refused> {
+        self.challenges = self.challenges.wrapping_add(1);
+        Ok([self.challenges; 32])
+    }
+
+    fn authenticate(&mut self, _: &[u8]) -> Result<[u8; 32], Refused> {
+        Ok([9; 32])
+    }
+}
+
+/// Messages one after the other, each after its length in two bytes.
+fn session(messages: &[ToVault]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for message in messages {
+        let message = borsh::to_vec(message).expect("a message always encodes");
+        let length = u16::try_from(message.len()).expect("a seed is short");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(message);
+    }
+    bytes
+}
+
+pub(crate) fn vault_sessions() -> Vec<Vec<u8>> {
+    let begin = ToVault::Begin {
+        root: SigningKey::ed25519([1; 32]).public(),
+        application: "ledgerbook".to_owned(),
+    };
+    let challenge = ToVault::Challenge { caller: 1 };
+    let measured = |challenge: u8, credential: Option<Vec<u8>>| ToVault::Measured {
+        caller: 1,
+        challenge: [challenge; 32],
+        measured: Measured {
+            code: vec![Digest([7; 32]), Digest([8; 32])],
+        },
+        credential,
+    };
+    let ask = ToVault::Authenticate {
+        caller: 1,
+        message: b"message".to_vec(),
+    };
+    let shown = measured(1, credentials().pop());
+    let whole = [
+        begin.clone(),
+        challenge.clone(),
+        shown.clone(),
+        ask.clone(),
+        challenge.clone(),
+        measured(2, None),
+        ask.clone(),
+        ToVault::Forget { caller: 1 },
+        ask.clone(),
+    ];
+    vec![
+        session(&whole),
+        session(&[begin.clone(), challenge, shown, ask.clone()]),
+        session(&[begin, ask]),
+    ]
+}
+
+/// An agent's messages to a vault: whatever they are, only a caller that was measured
+/// with what the root's release key signed is answered.
+pub(crate) fn vault_session(mut bytes: &[u8]) {
+    let mut vault = Vault::new(Still::default());
+    let credential = credentials().pop().expect("there is one");
+    let mut admitted = false;
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+        let (message, rest) = rest.split_at(length);
+        bytes = rest;
+        let answer = vault.answer_encoded(message);
+        assert!(answer.len() <= MAX_ENCODED_BYTES);
+        let decoded: Option<ToVault> = borsh::from_slice(message).ok();
+        match borsh::from_slice(&answer).expect("an answer decodes") {
+            FromVault::Done => {
+                admitted |= matches!(&decoded,
+                    Some(ToVault::Measured { measured, credential: Some(shown), .. })
+                        if *shown == credential && measured.code.contains(&Digest([7; 32])));
+            }
+            FromVault::Code(_) => assert!(admitted, "nobody was measured"),
+            _ => {}
+        }
     }
 }
 

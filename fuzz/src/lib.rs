@@ -35,6 +35,11 @@ pub const TARGETS: &[Target] = &[
         run: applications::credential,
     },
     Target {
+        name: "vault_session",
+        seeds: applications::vault_sessions,
+        run: applications::vault_session,
+    },
+    Target {
         name: "program_file",
         seeds: applications::programs,
         run: applications::program,
