@@ -1,61 +1,10 @@
-//! A name whose primary key is in a TPM, and an account that signs there as it
-//! sends: swtpm is a TPM that nobody here wrote.
+//! What is in a TPM: a name's primary key, an account that signs there as it sends,
+//! and the key that a keykeeper's state is sealed under. swtpm is a TPM that nobody
+//! here wrote.
 
 mod harness;
 
-use std::process::{Child, Command, Stdio};
-
-use harness::{Circle, wait_for};
-
-/// A software TPM that ends with the test.
-struct Tpm {
-    directory: tempfile::TempDir,
-    process: Child,
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Tpm {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let process = Self::spawn(&directory);
-        Self { directory, process }
-    }
-
-    fn spawn(directory: &tempfile::TempDir) -> Child {
-        let at = |name: &str| directory.path().join(name).display().to_string();
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg(format!("--tpmstate=dir={}", directory.path().display()))
-            .arg(format!("--server=type=unixio,path={}", at("socket")))
-            .arg(format!("--ctrl=type=unixio,path={}", at("control")))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("swtpm is installed: script/setup");
-        wait_for("the TPM listens", || {
-            directory.path().join("socket").exists().then_some(())
-        });
-        process
-    }
-
-    /// `--key`'s value for the key called `label`, in this TPM once it listens:
-    /// swtpm may end with the connection of the command before.
-    fn key(&mut self, label: &str) -> String {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        for socket in ["socket", "control"] {
-            let _ = std::fs::remove_file(self.directory.path().join(socket));
-        }
-        self.process = Self::spawn(&self.directory);
-        let socket = self.directory.path().join("socket");
-        format!("tpm:{label}@{}", socket.display())
-    }
-}
+use harness::{Circle, component, keys, keys::Keykeeper, signal, tpm::Tpm, wait_for};
 
 #[test]
 fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {
@@ -104,7 +53,7 @@ fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {
     circle.ringfort(&["--key", &key, "name", "register", "own.internal"]);
     let shown = circle.json(&["name", "show", "own.internal"]);
     assert_eq!(shown["owner"], public.as_str());
-    let (job, text) = (harness::component("wordcount"), circle.scratch("text.txt"));
+    let (job, text) = (component("wordcount"), circle.scratch("text.txt"));
     std::fs::write(&text, "one two two\n").unwrap();
     let (job, text) = (job.to_str().unwrap(), text.to_str().unwrap());
     let key = tpm.key("owner");
@@ -134,4 +83,84 @@ fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {
     ]);
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("key file"), "{}", refused.stderr);
+}
+
+/// Has `tpm` keep the sealing key of the keykeeper that `directory` is configured for.
+fn seal_in(tpm: &Tpm, directory: &std::path::Path) {
+    let file = directory.join("keykeeper.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.split("[seal]").next().unwrap();
+    let socket = tpm.socket();
+    std::fs::write(file, format!("{text}[seal]\ntpm = {socket:?}\n")).unwrap();
+}
+
+/// What a keykeeper says that is to start and must not.
+fn refused(circle: &Circle, directory: &std::path::Path) -> String {
+    let config = directory.join("keykeeper.toml");
+    let ended = circle.run(&["keykeeper", "--config", config.to_str().unwrap()]);
+    assert_ne!(ended.code, 0, "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_share_sealed_by_a_tpm_is_opened_by_that_tpm_on_the_system_that_it_started() {
+    let circle = Circle::up();
+    let code = keys::code(&circle);
+    circle.ringfort(&["--key", "user", "key", "grant", "disk.example"]);
+    let expected = keys::derived(&circle, &code).unwrap();
+    let mut tpm = Tpm::start();
+
+    // A further keykeeper, sealed, gets a share by the members' vote.
+    let directory = circle.scratch("sealed");
+    keys::configure(&circle, &directory);
+    seal_in(&tpm, &directory);
+    let (key, keykeeper) = keys::start_configured(&circle, &directory);
+    assert!(directory.join("sealing.tpm").exists());
+    assert!(!directory.join("sealing.key").exists(), "the TPM has it");
+    let shown = circle.json(&["key", "show"]);
+    let own = shown["committee"]["keepers"].as_array().unwrap().iter();
+    let mut keepers: Vec<String> = own.map(|key| key.as_str().unwrap().to_owned()).collect();
+    keepers.push(key);
+    keys::vote(&circle, &keepers, 500);
+    let shown = wait_for("shares are handed on", || {
+        let shown = circle.json(&["key", "show"]);
+        (shown["committee"]["keepers"].as_array()?.len() == 4).then_some(shown)
+    });
+    assert_eq!(shown["committee"]["quorum"], 3, "{shown}");
+
+    // Without one of the others nothing is derived but with this one's share; and it
+    // has it again after a start on the same system.
+    drop(keykeeper);
+    signal(circle.pid("keykeeper-0"), "STOP");
+    let keykeeper = Keykeeper::spawn(&directory);
+    assert_eq!(keys::derived(&circle, &code).unwrap(), expected);
+    drop(keykeeper);
+
+    // Another kernel, as register 9 has it: refused, with what to do.
+    tpm.extend(9);
+    let said = refused(&circle, &directory);
+    assert!(said.contains("register 9 is not what it was"), "{said}");
+    assert!(said.contains("ringfort key recover"), "{said}");
+    // A register that is not among those: no matter.
+    let mut tpm = tpm.switched_off_and_on();
+    tpm.extend(10);
+    let keykeeper = Keykeeper::spawn(&directory);
+    assert_eq!(keys::derived(&circle, &code).unwrap(), expected);
+    drop(keykeeper);
+
+    // The disk in another machine: its TPM cannot.
+    let other = Tpm::start();
+    seal_in(&other, &directory);
+    let said = refused(&circle, &directory);
+    assert!(said.contains("was it sealed by this TPM?"), "{said}");
+    // Nor is a new key made in the place of one that is damaged.
+    seal_in(&tpm, &directory);
+    let file = directory.join("sealing.tpm");
+    let sealed = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &sealed[..sealed.len() / 2]).unwrap();
+    let said = refused(&circle, &directory);
+    assert!(said.contains("is no sealed key"), "{said}");
+    std::fs::write(&file, sealed).unwrap();
+    let _keykeeper = Keykeeper::spawn(&directory);
+    assert_eq!(keys::derived(&circle, &code).unwrap(), expected);
 }

@@ -81,7 +81,12 @@ pub fn code(circle: &Circle) -> String {
 pub fn start(circle: &Circle, name: &str) -> (String, Keykeeper) {
     let directory = circle.scratch(name);
     configure(circle, &directory);
-    let keykeeper = Keykeeper::spawn(&directory);
+    start_configured(circle, &directory)
+}
+
+/// As [`start`], of the one that `directory` is configured for.
+pub fn start_configured(circle: &Circle, directory: &Path) -> (String, Keykeeper) {
+    let keykeeper = Keykeeper::spawn(directory);
     let key: wire::PublicKey = wait_for("the keykeeper has made its identity", || {
         let text = std::fs::read_to_string(directory.join("public")).ok()?;
         text.trim().parse().ok()

@@ -9,6 +9,7 @@
 
 pub mod keys;
 pub mod search;
+pub mod tpm;
 pub mod user;
 
 use std::{
