@@ -17,7 +17,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use harness::{
     Circle, Ended, component,
     keys::{code, derived},
-    search::{Secret, files, found_in, found_in_memory, ledger_export, processes},
+    search::{Secret, files, found_in, found_in_memory, found_in_swap, ledger_export, processes},
 };
 
 /// A keykeeper's state, opened with its host's sealing key (docs/spec/keys.md §2).
@@ -105,6 +105,9 @@ fn the_master_secret_is_in_no_process_no_file_and_not_on_the_ledger() {
     for (pid, line) in parts.into_iter().chain(enclaves) {
         assert_eq!(found_in_memory(pid, &secrets), [""; 0], "in {line}");
     }
+    // Nothing where there is no swap. This test's own memory is not locked: a machine that
+    // swaps it out while it runs has too little.
+    assert_eq!(found_in_swap(&secrets), [""; 0], "in swap");
     let mut all = Vec::new();
     files(&circle.state(), &mut all);
     for path in &all {

@@ -76,6 +76,30 @@ pub fn found_in_memory(pid: u32, secrets: &[Secret]) -> Vec<&str> {
     found
 }
 
+/// Which secrets are in swap, of whatever process: every device and file that is in use
+/// for it, whole. A machine without swap has none. What zswap holds compressed in memory
+/// is not searched; a living process's pages there are found through its memory.
+pub fn found_in_swap(secrets: &[Secret]) -> Vec<&str> {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let mut found = Vec::new();
+    for place in swaps.lines().skip(1) {
+        let path = place.split_whitespace().next().unwrap_or_default();
+        // A file that is gone meanwhile was another test's.
+        let Ok(device) = File::open(path.replace("\\040", " ")) else {
+            continue;
+        };
+        let mut buffer = vec![0; CHUNK + LONGEST];
+        let mut at = 0;
+        while let Ok(read @ 1..) = device.read_at(&mut buffer, at) {
+            found.extend(found_in(secrets, &buffer[..read]));
+            at += CHUNK.min(read) as u64;
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// What a protected process that holds the key of a label is called here.
 pub const HOLDER: &str = "a holder's protected process";
 
