@@ -170,6 +170,10 @@ pub(crate) struct Setup {
     pub pacing: Pacing,
     pub timeouts: Timeouts,
     pub storage: Sizes,
+    /// Breaks the keeper of shares on purpose: a simulation sets it to see that
+    /// it is found. No configuration can.
+    #[cfg(feature = "simulation")]
+    pub takes_any_share: bool,
 }
 
 impl Setup {
@@ -202,6 +206,8 @@ impl Setup {
             pacing: config.pacing,
             timeouts: config.timeouts,
             storage: Sizes::PRODUCTION,
+            #[cfg(feature = "simulation")]
+            takes_any_share: false,
         })
     }
 

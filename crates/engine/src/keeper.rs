@@ -199,6 +199,8 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
     /// ones, and lets consensus enter the epoch.
     async fn take_office(&mut self, office: &Office) -> Result<(), String> {
         let sharing = sharing_id(&office.sharing);
+        #[cfg(feature = "simulation")]
+        let sharing = self.broken_choice().unwrap_or(sharing);
         let elected = office.is_in_committee(&self.own());
         if elected && self.vault.share(sharing).is_none() {
             self.assemble(office).await?;
@@ -225,6 +227,13 @@ impl<E: Clock + CryptoRng + Storage + Metrics> Keeper<E> {
         };
         self.tenures.send_replace(Some(Arc::new(tenure)));
         Ok(())
+    }
+
+    /// The share that a keeper takes which does not look what it is a share of.
+    #[cfg(feature = "simulation")]
+    fn broken_choice(&self) -> Option<wire::Digest> {
+        let broken = self.setup.takes_any_share;
+        broken.then(|| self.vault.any_sharing()).flatten()
     }
 
     fn scheme(&self, office: &Office, share: Option<&[u8]>) -> Result<Scheme, String> {

@@ -88,6 +88,12 @@ impl<E: Storage + Metrics + Clock> Vault<E> {
         shares.iter().find(|kept| kept.sharing == sharing)
     }
 
+    /// The sharing of the oldest share, for a keeper that is broken on purpose.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn any_sharing(&self) -> Option<Digest> {
+        self.contents.shares.first().map(|kept| kept.sharing)
+    }
+
     pub(crate) fn round(&self, number: u64) -> Option<&KeptRound> {
         let rounds = &self.contents.rounds;
         rounds.iter().find(|kept| kept.number == number)

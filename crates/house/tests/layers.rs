@@ -59,6 +59,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "software",
         ],
     ),
+    ("testkit", &["wire", "proof", "ledger", "engine", "node"]),
     ("house", &[]),
 ];
 

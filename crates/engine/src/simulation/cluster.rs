@@ -4,7 +4,11 @@
 //! makes the plan's events happen at their times, waits for the honest
 //! validators to go on afterwards, and compares what they finalized.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{
@@ -13,14 +17,18 @@ use commonware_p2p::{
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{
-    Clock as _, Handle, IoBuf, Runner as _, Spawner as _, Supervisor as _, deterministic,
+    Clock as _, Handle, IoBuf, Runner as _, Spawner as _, Storage as _, Supervisor as _,
+    deterministic,
 };
 use commonware_utils::{NZUsize, Probability, TestRng, channel::mpsc, sync::Mutex};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use wire::Digest;
 
 use super::{
-    DEALER_SEED, Disk, Failure, LinkQuality, Outcome, Plan, identity_seed,
+    Birth, Conduct, DEALER_SEED, Disk, Failure, LinkQuality, Mutation, Outcome, Plan, Power,
+    identity_seed,
+    machine::Machine,
+    misconduct::{Bent, Mischief},
     record::{Record, Recorder, fork},
 };
 use crate::{
@@ -31,11 +39,15 @@ use crate::{
     stack::{self, Channels, Resident, Seat},
 };
 
-type MakeChain<'a> = &'a mut dyn FnMut(usize, Disk) -> Box<dyn Chain>;
+type MakeChain<'a> = &'a mut dyn FnMut(Birth) -> Box<dyn Chain>;
 type SimulatedOracle = Oracle<PublicKey, deterministic::Context>;
 
 /// How often the conductor looks whether the validators have arrived.
 const POLL: Duration = Duration::from_millis(50);
+
+/// Epochs of which a validator forgets its votes under [`Mutation::SkipLock`]:
+/// more than any run has.
+const FORGOTTEN_EPOCHS: u64 = 64;
 
 /// Which of the equivocator's halves a peer has to do with.
 type Sides = Arc<Vec<(PublicKey, SplitTarget)>>;
@@ -45,6 +57,8 @@ struct Member {
     setup: Arc<Setup>,
     partition: String,
     disk: Disk,
+    power: Power,
+    clock_ahead: Duration,
     record: Arc<Mutex<Record>>,
     life: Option<Life>,
 }
@@ -77,6 +91,11 @@ struct Conductor<'a> {
     cuts: BTreeMap<(usize, usize), u32>,
     links: LinkQuality,
     sides: Sides,
+    /// Hears of validators that lost their power.
+    lost: mpsc::UnboundedReceiver<(usize, u64)>,
+    power_losses: usize,
+    /// When the run began.
+    start: SystemTime,
 }
 
 pub(super) fn run(plan: &Plan, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
@@ -120,10 +139,11 @@ fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
             (config.pacing, config.timeouts) = (plan.pacing, plan.timeouts);
             let mut setup = Setup::new(&config).expect("a plan's times fit together");
             setup.storage = crate::storage::Sizes::SMALL;
+            setup.takes_any_share = plan.mutation == Some(Mutation::AcceptStaleShare);
             Arc::new(setup)
         })
         .collect();
-    setups.extend(plan.equivocator.map(|index| setups[index].clone()));
+    setups.extend(plan.equivocator().map(|index| setups[index].clone()));
     setups
 }
 
@@ -170,6 +190,19 @@ impl<'a> Conductor<'a> {
         )
         .await;
         network.start();
+        let start = context.current();
+        let (losses, lost) = mpsc::unbounded_channel();
+        let failures = |index: usize| {
+            let own = plan
+                .power_losses
+                .iter()
+                .filter(|loss| loss.validator == index);
+            own.map(|loss| (loss.at_step, loss.down_ms)).collect()
+        };
+        let clock_ahead = |index: usize| {
+            let ahead = plan.clocks_ahead_ms.get(index).copied();
+            Duration::from_millis(ahead.unwrap_or_default())
+        };
         let members = setups
             .into_iter()
             .enumerate()
@@ -177,6 +210,8 @@ impl<'a> Conductor<'a> {
                 setup,
                 partition: format!("validator-{index}"),
                 disk: Disk::default(),
+                power: Power::new(index, plan.seed, failures(index), losses.clone()),
+                clock_ahead: clock_ahead(index),
                 record: Arc::default(),
                 life: None,
             })
@@ -188,7 +223,7 @@ impl<'a> Conductor<'a> {
             SplitTarget::Both,
         ];
         let sides = (0..plan.nodes())
-            .filter(|index| Some(*index) != plan.equivocator)
+            .filter(|index| Some(*index) != plan.equivocator())
             .map(|index| (keys[index].clone(), targets[rng.random_range(0..3)]))
             .collect();
         Self {
@@ -200,31 +235,20 @@ impl<'a> Conductor<'a> {
             cuts: BTreeMap::new(),
             links: plan.links,
             sides: Arc::new(sides),
+            lost,
+            power_losses: 0,
+            start,
         }
     }
 
     async fn perform(&mut self, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
-        let start = self.context.current();
+        let start = self.start;
+        self.limit_bandwidth().await;
         self.set_links().await;
         for member in 0..self.plan.nodes() {
             self.up(member, make_chain).await;
         }
-        for (at_ms, event) in self.timeline() {
-            self.context
-                .sleep_until(start + Duration::from_millis(at_ms))
-                .await;
-            match event {
-                Event::Down(member) => self.down(member).await,
-                Event::Up(member) => self.up(member, make_chain).await,
-                Event::Cut(side) => self.cut(&side, 1).await,
-                Event::Mend(side) => self.cut(&side, -1).await,
-                Event::Submit(member, message) => self.submit(member, &message),
-                Event::Calm => {
-                    self.links = LinkQuality::GOOD;
-                    self.set_links().await;
-                }
-            }
-        }
+        self.play(start, make_chain).await;
         let height_after_chaos = self.heights().into_values().max().unwrap_or(0);
         self.wait_for(height_after_chaos + self.plan.heights_after)
             .await?;
@@ -247,6 +271,13 @@ impl<'a> Conductor<'a> {
             .unwrap_or_default();
         Ok(Outcome {
             finalized,
+            finalized_ms: self.finalized_ms(),
+            power_losses: self.power_losses,
+            steps: self
+                .members
+                .iter()
+                .map(|member| member.power.steps())
+                .collect(),
             certificates,
             equivocations: self.equivocations(),
             height_after_chaos,
@@ -255,8 +286,49 @@ impl<'a> Conductor<'a> {
         })
     }
 
-    /// The plan's events in the order of their times.
-    fn timeline(&self) -> Vec<(u64, Event)> {
+    /// Makes the plan's events happen, and brings back who lost its power.
+    async fn play(&mut self, start: SystemTime, make_chain: MakeChain<'_>) {
+        let mut timeline = self.timeline();
+        while let Some(((at_ms, number), event)) = timeline.pop_first() {
+            let due = self
+                .context
+                .sleep_until(start + Duration::from_millis(at_ms));
+            let lost = commonware_macros::select! {
+                lost = self.lost.recv() => lost,
+                _ = due => None,
+            };
+            if let Some((member, down_ms)) = lost {
+                timeline.insert((at_ms, number), event);
+                let now = self.context.current().duration_since(start);
+                let up_ms = now.unwrap_or_default().as_millis() as u64 + down_ms;
+                self.down(member).await;
+                self.power_losses += 1;
+                timeline.insert((up_ms, usize::MAX - self.power_losses), Event::Up(member));
+                continue;
+            }
+            match event {
+                Event::Down(member) => self.down(member).await,
+                Event::Up(member) => self.up(member, make_chain).await,
+                Event::Cut(side) => self.cut(&side, 1).await,
+                Event::Mend(side) => self.cut(&side, -1).await,
+                Event::Submit(member, message) => self.submit(member, &message),
+                Event::Calm => {
+                    self.links = LinkQuality::GOOD;
+                    self.set_links().await;
+                    self.members.iter().for_each(|member| member.power.secure());
+                }
+            }
+        }
+        // One that lost its power at the last moment.
+        while let Ok((member, _)) = self.lost.try_recv() {
+            self.down(member).await;
+            self.power_losses += 1;
+            self.up(member, make_chain).await;
+        }
+    }
+
+    /// The plan's events by their times, and in their order among equals.
+    fn timeline(&self) -> BTreeMap<(u64, usize), Event> {
         let plan = self.plan;
         let mut events = vec![(plan.chaos_ms, Event::Calm)];
         for crash in &plan.crashes {
@@ -272,13 +344,15 @@ impl<'a> Conductor<'a> {
             let event = Event::Submit(submission.validator, submission.message.clone());
             events.push((submission.at_ms, event));
         }
-        events.sort_by_key(|(at_ms, _)| *at_ms);
-        events
+        let numbered = events.into_iter().enumerate();
+        numbered
+            .map(|(number, (at_ms, event))| ((at_ms, number), event))
+            .collect()
     }
 
     fn honest(&self) -> impl Iterator<Item = usize> + use<> {
-        let equivocator = self.plan.equivocator;
-        (0..self.plan.nodes()).filter(move |index| Some(*index) != equivocator)
+        let byzantine = self.plan.byzantine.map(|byzantine| byzantine.validator);
+        (0..self.plan.nodes()).filter(move |index| Some(*index) != byzantine)
     }
 
     fn heights(&self) -> BTreeMap<usize, u64> {
@@ -295,7 +369,11 @@ impl<'a> Conductor<'a> {
 
     /// Starts a validator; of an equivocator, both halves.
     async fn up(&mut self, index: usize, make_chain: MakeChain<'_>) {
-        let is_equivocator = self.plan.equivocator == Some(index);
+        if self.members[index].life.is_some() {
+            return;
+        }
+        let is_equivocator = self.plan.equivocator() == Some(index);
+        let conduct = self.plan.conduct(index);
         let control = self.oracle.control(self.keys[index].clone());
         let sides = if is_equivocator {
             self.sides.clone()
@@ -308,7 +386,14 @@ impl<'a> Conductor<'a> {
                 .register(channel, quota)
                 .await
                 .expect("the simulated network runs for the whole run");
+            let mischief = conduct
+                .filter(|conduct| *conduct != Conduct::Equivocate)
+                .map(|conduct| Mischief::new(conduct, channel, self.plan.seed));
             let (one, two) = sender.split_with(forwarder(sides.clone()));
+            let bend = |sender| Bent {
+                sender,
+                mischief: mischief.clone(),
+            };
             let router_sides = sides.clone();
             let context = self
                 .context
@@ -318,8 +403,14 @@ impl<'a> Conductor<'a> {
                 let side = router_sides.iter().find(|(key, _)| key == from);
                 side.map_or(SplitTarget::Primary, |(_, target)| *target)
             });
-            first.push((one, one_in));
-            second.push((two, two_in));
+            first.push((bend(one), one_in));
+            second.push((
+                Bent {
+                    sender: two,
+                    mischief: None,
+                },
+                two_in,
+            ));
         }
         self.live(index, index, first, make_chain);
         if is_equivocator {
@@ -363,9 +454,25 @@ impl<'a> Conductor<'a> {
             // All nodes share one network, on which everybody is a peer.
             track: Box::new(|_, _| {}),
         };
+        let start = self.start;
+        let clock_context = self.context.child("recorder");
+        let clock = move || {
+            let now = clock_context.current().duration_since(start);
+            now.unwrap_or_default().as_millis() as u64
+        };
+        let conduct = self.plan.conduct(index);
+        let mutation = self.plan.mutation;
         let this = &mut self.members[member];
-        let chain = make_chain(member, this.disk.clone());
-        let chain = Box::new(Recorder::new(chain, this.record.clone()));
+        this.power.switch_on();
+        let power = this.power.clone();
+        let chain = make_chain(Birth {
+            node: member,
+            disk: this.disk.clone(),
+            power: power.clone(),
+        });
+        let chain = Recorder::new(chain, this.record.clone(), conduct, Box::new(clock));
+        let chain = Box::new(chain);
+        let clock_ahead = this.clock_ahead;
         let (setup, partition) = (this.setup.clone(), this.partition.clone());
         let (outbox, outgoing) = mpsc::channel(GOSSIP_BACKLOG);
         let (own_inbox, mut own) = mpsc::channel::<Vec<u8>>(GOSSIP_BACKLOG);
@@ -376,6 +483,13 @@ impl<'a> Conductor<'a> {
             .child("validator")
             .with_attribute("member", member)
             .spawn(move |context| async move {
+                if mutation == Some(Mutation::SkipLock) {
+                    for epoch in 0..FORGOTTEN_EPOCHS {
+                        let journal = format!("{partition}-simplex-{epoch}");
+                        let _ = context.remove(&journal, None).await;
+                    }
+                }
+                let context = Machine::new(context, power, clock_ahead, mutation);
                 let shared = Arc::new(Shared::default());
                 let resident = Resident {
                     chain,
@@ -405,9 +519,10 @@ impl<'a> Conductor<'a> {
         });
     }
 
-    /// Drops all tasks of a validator; unsynced writes are lost.
+    /// Drops all tasks of a validator; of unsynced writes remains what chance leaves.
     async fn down(&mut self, member: usize) {
         if let Some(life) = self.members[member].life.take() {
+            self.members[member].power.cut().await;
             life.task.abort();
             let _ = life.task.await;
         }
@@ -445,6 +560,7 @@ impl<'a> Conductor<'a> {
         for (a, from) in self.keys.iter().enumerate() {
             for (b, to) in self.keys.iter().enumerate().filter(|(b, _)| *b != a) {
                 let cuts = self.cuts.get(&(a.min(b), a.max(b))).copied().unwrap_or(0);
+                let link = self.distant(a, b).unwrap_or_else(|| link.clone());
                 // Absent links are no error here: the state is set, not changed.
                 let _ = self.oracle.remove_link(from.clone(), to.clone()).await;
                 if cuts == 0 {
@@ -454,6 +570,31 @@ impl<'a> Conductor<'a> {
                         .await;
                 }
             }
+        }
+    }
+
+    /// The link between nodes whose places are given.
+    fn distant(&self, a: usize, b: usize) -> Option<Link> {
+        let places = self.plan.places.as_ref()?;
+        let count = places.one_way_ms.len();
+        let one_way_ms = places.one_way_ms[a % count][b % count];
+        let jitter_us = one_way_ms * 1_000 * places.jitter_percent / 100;
+        let delivered = 1_000 - places.loss_permille;
+        Some(Link {
+            latency: Duration::from_millis(one_way_ms),
+            jitter: Duration::from_micros(jitter_us),
+            success_rate: Probability::new(delivered, 1_000).expect("at most all are lost"),
+        })
+    }
+
+    async fn limit_bandwidth(&self) {
+        let Some(places) = &self.plan.places else {
+            return;
+        };
+        let limit = Some(places.bytes_per_second);
+        for key in &self.keys {
+            let limited = self.oracle.limit_bandwidth(key.clone(), limit, limit).await;
+            limited.expect("the network knows all nodes");
         }
     }
 
@@ -494,9 +635,20 @@ impl<'a> Conductor<'a> {
             .collect()
     }
 
+    fn finalized_ms(&self) -> BTreeMap<usize, BTreeMap<u64, u64>> {
+        self.honest()
+            .map(|index| {
+                (
+                    index,
+                    self.members[index].record.lock().finalized_ms.clone(),
+                )
+            })
+            .collect()
+    }
+
     /// Parents on which the equivocator's halves proposed different blocks.
     fn equivocations(&self) -> usize {
-        let Some(index) = self.plan.equivocator else {
+        let Some(index) = self.plan.equivocator() else {
             return 0;
         };
         let one = self.members[index].record.lock();

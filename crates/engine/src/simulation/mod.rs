@@ -2,12 +2,15 @@
 //!
 //! The same validators as in production, several at a time, on a runtime whose
 //! clock, scheduling, storage and network are decided by a seed. A run follows
-//! a [`Plan`] of crashes, partitions, losses and at most one equivocating
-//! validator; what comes out is judged from what the chains were told, not
+//! a [`Plan`] of crashes, losses of power, partitions, wrong clocks, bad links
+//! and at most one byzantine validator; what comes out is judged from what the chains were told, not
 //! from what the engine says of itself. The same plan gives the same run.
 
 mod cluster;
+mod machine;
+mod misconduct;
 mod plan;
+mod power;
 mod record;
 
 use std::{
@@ -21,7 +24,11 @@ use wire::{CircleId, Digest};
 
 use crate::{Certificate, Chain, Office};
 
-pub use plan::{Crash, LinkQuality, Partition, Plan, Submission};
+pub use plan::{
+    Byzantine, Conduct, Crash, LinkQuality, Mutation, Partition, Places, Plan, PowerLoss,
+    Submission,
+};
+pub use power::Power;
 
 /// The circle of simulated validators whose chains have none of their own.
 pub const CIRCLE: CircleId = CircleId([0x51; 32]);
@@ -69,6 +76,16 @@ impl Disk {
     }
 }
 
+/// What a life of a node begins with.
+pub struct Birth {
+    /// Which node.
+    pub node: usize,
+    /// A small disk that loses nothing.
+    pub disk: Disk,
+    /// The machine's power: a store with a disk of its own takes its steps here.
+    pub power: Power,
+}
+
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -76,6 +93,13 @@ pub struct Outcome {
     pub finalized: BTreeMap<usize, BTreeMap<u64, Digest>>,
     /// Certificates by height, from whoever had one; all were verified.
     pub certificates: BTreeMap<u64, Certificate>,
+    /// Per honest validator: when it was told that a height is final, in
+    /// milliseconds of the run, by the conductor's clock.
+    pub finalized_ms: BTreeMap<usize, BTreeMap<u64, u64>>,
+    /// Losses of power that happened.
+    pub power_losses: usize,
+    /// Steps of every node, over all its lives ([`Power`]).
+    pub steps: Vec<u64>,
     /// Parents on which the equivocator's halves proposed different blocks.
     pub equivocations: usize,
     /// The highest height when the chaos ended.
@@ -141,14 +165,13 @@ pub enum Failure {
 
 /// Runs `plan` and judges the outcome.
 ///
-/// `make_chain` is called for every life of every node, with the node's number
-/// and its disk. The second half of an equivocator has the number
-/// [`Plan::nodes`].
+/// `make_chain` is called for every life of every node, with what it is born
+/// with. The second half of an equivocator has the number [`Plan::nodes`].
 ///
 /// Errors: [`Failure`], with the plan.
 pub fn simulate(
     plan: &Plan,
-    mut make_chain: impl FnMut(usize, Disk) -> Box<dyn Chain>,
+    mut make_chain: impl FnMut(Birth) -> Box<dyn Chain>,
 ) -> Result<Outcome, Failure> {
     let run = AssertUnwindSafe(|| cluster::run(plan, &mut make_chain));
     catch_unwind(run).unwrap_or_else(|panic| {

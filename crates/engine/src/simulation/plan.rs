@@ -61,6 +61,76 @@ pub struct Submission {
     pub message: Vec<u8>,
 }
 
+/// A validator loses its power at one of its steps (see [`super::Power`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerLoss {
+    /// Who.
+    pub validator: usize,
+    /// The step that no longer reaches the disk, counted over all lives.
+    pub at_step: u64,
+    /// For how long it is down.
+    pub down_ms: u64,
+}
+
+/// What a byzantine validator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// It runs twice under one key, each half before a part of the others: it
+    /// proposes two blocks, and votes twice, in one view.
+    Equivocate,
+    /// It orders blocks and gives them to nobody.
+    Withhold,
+    /// It is there and never votes; its views pass without a block.
+    Stall,
+    /// It proposes blocks that claim another state than they make.
+    ForgeStateRoot,
+    /// It deals shares in resharings that do not fit their commitments.
+    BadShare,
+    /// It publishes dealings that nobody acknowledged.
+    BadDealing,
+    /// It sends three messages of garbage for each of its own.
+    Spam,
+    /// It sends two of its old messages with each new one.
+    Replay,
+}
+
+/// A byzantine validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Byzantine {
+    /// Who; a founder.
+    pub validator: usize,
+    /// What it does.
+    pub conduct: Conduct,
+}
+
+/// A build that is broken on purpose, to see that the checkers find it. Only a
+/// plan can ask for one: no configuration of a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A validator that starts again has forgotten what it voted, and so what
+    /// it is locked on: it may vote twice in one view.
+    SkipLock,
+    /// A validator goes on with whatever share it holds, also with one of an
+    /// earlier sharing.
+    AcceptStaleShare,
+    /// The archives of final blocks, from which a chain's store is made whole
+    /// after a crash, say that they have synced and have not.
+    DropFlush,
+}
+
+/// Places that are far from each other: node `n` is at place `n` modulo their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// One way, in milliseconds, from place to place.
+    pub one_way_ms: Vec<Vec<u64>>,
+    /// Standard deviation of it, in percent.
+    pub jitter_percent: u64,
+    /// Messages of a thousand that get lost.
+    pub loss_permille: u64,
+    /// What each node can send, and receive, in a second.
+    pub bytes_per_second: usize,
+}
+
 /// Everything that happens in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -76,13 +146,21 @@ pub struct Plan {
     pub chaos_ms: u64,
     /// The links until then; after it they are [`LinkQuality::GOOD`].
     pub links: LinkQuality,
-    /// Crashes; none of the equivocator.
+    /// Where the nodes are, all the time; none: all links are as above.
+    pub places: Option<Places>,
+    /// How far the nodes' clocks are ahead, in milliseconds; 0 for those that
+    /// it does not reach.
+    pub clocks_ahead_ms: Vec<u64>,
+    /// Crashes; none of a byzantine validator.
     pub crashes: Vec<Crash>,
+    /// Losses of power while the network is bad; none of a byzantine validator.
+    pub power_losses: Vec<PowerLoss>,
     /// Partitions.
     pub partitions: Vec<Partition>,
-    /// A validator that runs twice under one key, each half before a part of
-    /// the others: it proposes two blocks, and votes twice, in one view.
-    pub equivocator: Option<usize>,
+    /// Who breaks the rules, if somebody does.
+    pub byzantine: Option<Byzantine>,
+    /// How all validators' builds are broken, if they are.
+    pub mutation: Option<Mutation>,
     /// What clients submit.
     pub submissions: Vec<Submission>,
     /// Blocks that every honest validator must finalize after the chaos.
@@ -96,6 +174,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The validator that equivocates, if one does.
+    pub fn equivocator(&self) -> Option<usize> {
+        self.byzantine
+            .filter(|byzantine| byzantine.conduct == Conduct::Equivocate)
+            .map(|byzantine| byzantine.validator)
+    }
+
+    /// What a node does against the rules, if it does.
+    pub fn conduct(&self, node: usize) -> Option<Conduct> {
+        self.byzantine
+            .filter(|byzantine| byzantine.validator == node)
+            .map(|byzantine| byzantine.conduct)
+    }
+
     /// Nodes of any kind; an equivocator's second half comes after them.
     pub fn nodes(&self) -> usize {
         self.validators + self.joiners
@@ -110,9 +202,13 @@ impl Plan {
             joiners: 0,
             chaos_ms: 0,
             links: LinkQuality::GOOD,
+            places: None,
+            clocks_ahead_ms: Vec::new(),
             crashes: Vec::new(),
+            power_losses: Vec::new(),
             partitions: Vec::new(),
-            equivocator: None,
+            byzantine: None,
+            mutation: None,
             submissions: Vec::new(),
             heights_after: 20,
             patience_ms: 60_000,
@@ -126,23 +222,47 @@ impl Plan {
 
     /// Everything goes wrong, as the seed has it.
     ///
-    /// One run in five has seven validators, one in two an equivocator, two
-    /// in three lossy links. Crashes and partitions may overlap, so for a
-    /// while there may be no quorum.
+    /// One run in five has seven validators, three in four a byzantine one, two
+    /// in three lossy links, one in four slow ones, one in two wrong clocks.
+    /// Crashes, losses of power and partitions may overlap, so for a while there
+    /// may be no quorum.
     pub fn random(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let validators = if rng.random_range(0..5) == 0 { 7 } else { 4 };
         let chaos_ms = rng.random_range(3_000..5_000);
-        let equivocator = (rng.random_range(0..2) == 0).then(|| rng.random_range(0..validators));
+        let conduct = match rng.random_range(0..12) {
+            0 | 1 => Some(Conduct::Equivocate),
+            2 => Some(Conduct::Withhold),
+            3 => Some(Conduct::Stall),
+            4 | 5 => Some(Conduct::ForgeStateRoot),
+            6 => Some(Conduct::Spam),
+            7 | 8 => Some(Conduct::Replay),
+            _ => None,
+        };
+        let byzantine = conduct.map(|conduct| Byzantine {
+            validator: rng.random_range(0..validators),
+            conduct,
+        });
+        let honest = |validator| byzantine.is_none_or(|one| one.validator != validator);
         let loss_percent = match rng.random_range(0..3) {
             0 => 0,
             1 => 3,
             _ => 10,
         };
         let links = LinkQuality {
-            latency_ms: rng.random_range(5..60),
+            latency_ms: match rng.random_range(0..4) {
+                0 => rng.random_range(60..400),
+                _ => rng.random_range(5..60),
+            },
             jitter_ms: rng.random_range(0..30),
             loss_percent,
+        };
+        // Within what honest clocks may differ by, with what a message takes.
+        let clocks_ahead_ms = match rng.random_range(0..2) {
+            0 => Vec::new(),
+            _ => (0..validators)
+                .map(|_| rng.random_range(0..3_000))
+                .collect(),
         };
         let mut crashes: Vec<Crash> = Vec::new();
         for _ in 0..rng.random_range(0..4) {
@@ -154,7 +274,7 @@ impl Plan {
                     && at_ms <= other.at_ms + other.down_ms
                     && other.at_ms <= at_ms + down_ms
             };
-            if Some(validator) != equivocator && !crashes.iter().any(overlaps) {
+            if honest(validator) && !crashes.iter().any(overlaps) {
                 crashes.push(Crash {
                     at_ms,
                     validator,
@@ -162,6 +282,15 @@ impl Plan {
                 });
             }
         }
+        // A validator takes some hundred steps while the network is bad.
+        let power_losses = (0..rng.random_range(0..4))
+            .map(|_| PowerLoss {
+                validator: rng.random_range(0..validators),
+                at_step: rng.random_range(1..300),
+                down_ms: rng.random_range(50..1_500),
+            })
+            .filter(|loss| honest(loss.validator))
+            .collect();
         let partitions = (0..rng.random_range(0..3))
             .map(|_| {
                 let at_ms = rng.random_range(0..chaos_ms - 500);
@@ -186,9 +315,11 @@ impl Plan {
         Self {
             chaos_ms,
             links,
+            clocks_ahead_ms,
             crashes,
+            power_losses,
             partitions,
-            equivocator,
+            byzantine,
             submissions,
             heights_after: 8,
             pacing: Pacing {

@@ -13,6 +13,7 @@ use std::{
 use commonware_utils::sync::Mutex;
 use wire::{Block, Digest, Height};
 
+use super::Conduct;
 use crate::{Anchor, Certificate, Chain, Office, keys::PeerKey};
 
 /// What one validator did over all its lives.
@@ -20,6 +21,8 @@ use crate::{Anchor, Certificate, Chain, Office, keys::PeerKey};
 pub(super) struct Record {
     /// Digest by height.
     pub finalized: BTreeMap<u64, Digest>,
+    /// When each was first delivered, in milliseconds of the run.
+    pub finalized_ms: BTreeMap<u64, u64>,
     /// Certificates by height.
     pub certificates: BTreeMap<u64, Certificate>,
     /// The block that was proposed on each parent, the last if several were.
@@ -38,10 +41,19 @@ pub(super) struct Recorder {
     delivered: u64,
     /// Blocks shown to the chain in this life, and its tip.
     shown: BTreeSet<Digest>,
+    /// What the validator does to its own chain's blocks and dealings.
+    conduct: Option<Conduct>,
+    /// Milliseconds of the run.
+    clock: Box<dyn Fn() -> u64 + Send>,
 }
 
 impl Recorder {
-    pub(super) fn new(chain: Box<dyn Chain>, record: Arc<Mutex<Record>>) -> Self {
+    pub(super) fn new(
+        chain: Box<dyn Chain>,
+        record: Arc<Mutex<Record>>,
+        conduct: Option<Conduct>,
+        clock: Box<dyn Fn() -> u64 + Send>,
+    ) -> Self {
         let delivered = chain.durable_height().0;
         let mut shown = BTreeSet::from([chain.genesis().header.digest()]);
         let mut before = record.lock();
@@ -60,6 +72,8 @@ impl Recorder {
             record,
             delivered,
             shown,
+            conduct,
+            clock,
         }
     }
 
@@ -107,6 +121,12 @@ impl Chain for Recorder {
     }
 
     fn deal(&mut self, round: u64, dealing: Vec<u8>) -> Option<Vec<u8>> {
+        let mut dealing = dealing;
+        if self.conduct == Some(Conduct::BadDealing)
+            && let Some(byte) = dealing.last_mut()
+        {
+            *byte ^= 1;
+        }
         self.chain.deal(round, dealing)
     }
 
@@ -116,7 +136,10 @@ impl Chain for Recorder {
 
     fn propose(&mut self, parent: &Block, now_ms: u64) -> Option<Block> {
         self.demand_parent(parent);
-        let block = self.chain.propose(parent, now_ms)?;
+        let mut block = self.chain.propose(parent, now_ms)?;
+        if self.conduct == Some(Conduct::ForgeStateRoot) {
+            block.header.state_root.0[0] ^= 1;
+        }
         let (on, digest) = (parent.header.digest(), block.header.digest());
         self.record.lock().proposed.insert(on, digest);
         self.shown.insert(block.header.digest());
@@ -142,6 +165,8 @@ impl Chain for Recorder {
         self.delivered = height;
         {
             let mut record = self.record.lock();
+            let now = (self.clock)();
+            record.finalized_ms.entry(height).or_insert(now);
             let before = record.finalized.insert(height, digest);
             if before.is_some_and(|before| before != digest) {
                 record

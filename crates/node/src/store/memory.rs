@@ -25,6 +25,17 @@ struct Image {
     unsynced: Vec<Write>,
     /// Crashes so far: a backend from before the last one is cut off.
     crashes: u64,
+    /// Counts a write or a sync; false if it no longer reaches the disk.
+    power: Option<Box<dyn Fn() -> bool + Send>>,
+    /// The power has gone, and the process does not know yet.
+    is_cut: bool,
+}
+
+impl Image {
+    fn reaches(&mut self) -> bool {
+        self.is_cut |= self.power.as_ref().is_some_and(|step| !step());
+        !self.is_cut
+    }
 }
 
 enum Write {
@@ -51,6 +62,13 @@ impl MemoryDisk {
         }
     }
 
+    /// Asks `step` before each write and sync, until the next crash, whether it
+    /// still reaches the disk. The first that does not is torn, and from then on
+    /// the process sees writes that are nowhere.
+    pub fn powered_by(&self, step: impl Fn() -> bool + Send + 'static) {
+        self.image().power = Some(Box::new(step));
+    }
+
     /// Cuts the present process off and keeps those unsynced writes for which
     /// `keep` says so (given each write's place in their order).
     pub fn crash(&self, mut keep: impl FnMut(usize) -> bool) {
@@ -64,6 +82,7 @@ impl MemoryDisk {
         image.seen = safe.clone();
         image.safe = safe;
         image.crashes += 1;
+        (image.power, image.is_cut) = (None, false);
     }
 }
 
@@ -100,7 +119,13 @@ impl MemoryBackend {
     fn write(&self, write: Write) -> io::Result<()> {
         let mut image = self.image()?;
         apply(&mut image.seen, &write);
-        image.unsynced.push(write);
+        let was_cut = image.is_cut;
+        if image.reaches() {
+            image.unsynced.push(write);
+        } else if !was_cut && let Write::Bytes(offset, mut bytes) = write {
+            bytes.truncate(bytes.len() / 2);
+            image.unsynced.push(Write::Bytes(offset, bytes));
+        }
         Ok(())
     }
 }
@@ -124,6 +149,9 @@ impl StorageBackend for MemoryBackend {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut image = self.image()?;
+        if !image.reaches() {
+            return Ok(());
+        }
         let Image { safe, unsynced, .. } = &mut *image;
         for write in unsynced.drain(..) {
             apply(safe, &write);

@@ -3,7 +3,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use engine::simulation::{Crash, Failure, LinkQuality, Outcome, Plan, identity_seed, simulate};
+use engine::Chain as _;
+use engine::simulation::{Crash, LinkQuality, Outcome, Plan, identity_seed, simulate};
 use node::{
     checkpoint::{CheckpointFile, Chunk, Manifest, Policy, Restoration, Shelf},
     sample::{Circle, Parts},
@@ -11,7 +12,12 @@ use node::{
 };
 use wire::Height;
 
-use super::{Acknowledged, Life, SHORT_EPOCH, brief, judge, submissions};
+use crate::{
+    Checker, Report, Violation,
+    judge::{Evidence, judge},
+    life::{Clients, Life},
+    scenario::{SHORT_EPOCH, all_are_final, submissions},
+};
 
 /// The node that is away; it follows without a vote.
 const AWAY: usize = 4;
@@ -193,94 +199,120 @@ fn plan(seed: u64) -> Plan {
     }
 }
 
-struct Run {
-    outcome: Result<Outcome, String>,
-    catching: Catching,
+/// What became of a run.
+pub struct Absence {
+    /// What the judges found.
+    pub report: Report,
+    /// The height from which the node went on.
+    pub began_at: Height,
+    /// Lies of other nodes that it refused.
+    pub refused: u32,
+    /// Whether it went on with what it had begun before a crash.
+    pub resumed: bool,
 }
 
-/// Runs a plan; the node that is away goes forward only if it `may`.
-fn run(seed: u64, may: bool) -> Run {
+/// Runs a seed; the node that is away goes forward only if it `may`.
+///
+/// Errors: [`Violation`].
+pub fn run(seed: u64, may: bool) -> Result<Absence, Violation> {
     let circle = Arc::new(Circle::with_epochs(4, SHORT_EPOCH));
     let mut plan = plan(seed);
     plan.circle = circle.genesis.circle();
     plan.submissions.extend(submissions(&circle, &plan));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut disks: Vec<MemoryDisk> = (0..plan.nodes()).map(|_| MemoryDisk::default()).collect();
-    let acknowledged = Acknowledged::default();
+    let clients = Clients::default();
     let mut catching = Catching::new(seed);
-    let outcome = simulate(&plan, |validator, _| {
-        if validator == AWAY
+    let outcome = simulate(&plan, |birth| {
+        let node = birth.node;
+        if node == AWAY
             && may
             && let Some(disk) = catching.start(&circle, folder.path())
         {
             disks[AWAY] = disk;
         }
-        let disk = disks[validator].clone();
-        let seed_of = identity_seed(validator);
-        let mut parts = Parts::open_for(&circle.genesis, &disk, seed_of).unwrap();
-        if validator != AWAY {
-            let shelf = Arc::new(shelf(folder.path(), validator));
+        let disk = disks[node].clone();
+        let power = birth.power.clone();
+        disk.powered_by(move || power.step());
+        let mut parts = Parts::open_for(&circle.genesis, &disk, identity_seed(node)).unwrap();
+        if node != AWAY {
+            let shelf = Arc::new(shelf(folder.path(), node));
             parts.chain = parts.chain.with_shelf(shelf, ARCHIVED);
         }
         Box::new(Life {
+            durable: parts.chain.durable_height(),
             parts,
             circle: circle.clone(),
             wishes: Arc::default(),
             disk,
-            validator,
+            power: birth.power,
+            validator: node,
             seed,
-            acknowledged: acknowledged.clone(),
+            clients: clients.clone(),
         })
-    });
-    let outcome = match outcome {
-        Ok(outcome) => {
-            let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
-            judge(&circle, &plan, &outcome, &disks, &acknowledged);
-            Ok(outcome)
-        }
-        Err(failure @ Failure::Stalled { .. }) => Err(brief(&failure)),
-        Err(failure) => panic!("seed {seed}: {}", brief(&failure)),
+    })
+    .map_err(|failure| Violation::of_run(&failure))?;
+    let seen = std::mem::take(&mut *clients.lock().expect("no client panics"));
+    all_are_final(&circle, &seen)?;
+    let report = judge(&Evidence {
+        circle: &circle,
+        plan: &plan,
+        outcome: &outcome,
+        disks: &disks,
+        seen: &seen,
+    })?;
+    let began_at = executed_nothing_before(&outcome, &catching)?;
+    Ok(Absence {
+        report,
+        began_at,
+        refused: catching.refused,
+        resumed: catching.resumed,
+    })
+}
+
+fn executed_nothing_before(outcome: &Outcome, catching: &Catching) -> Result<Height, Violation> {
+    let unmet = |what: &str| Violation {
+        checker: Checker::FastForward,
+        what: what.to_owned(),
     };
-    Run { outcome, catching }
-}
-
-fn comes_back(seeds: std::ops::Range<u64>) {
-    let mut refused = 0;
-    for seed in seeds {
-        let Run { outcome, catching } = run(seed, true);
-        let outcome = outcome.unwrap_or_else(|stalled| panic!("seed {seed}: {stalled}"));
-        let began_at = catching.began_at.expect("it went forward");
-        let own = &outcome.finalized[&AWAY];
-        let first = own.keys().find(|height| **height > 20).unwrap();
-        println!(
-            "seed {seed}: went on from {began_at} of {}, {} lies refused, {} lives, resumed: {}",
-            own.keys().next_back().unwrap(),
-            catching.refused,
-            catching.lives,
-            catching.resumed,
-        );
-        assert_eq!(
-            *first,
-            began_at.0 + 1,
-            "seed {seed}: it executed nothing before"
-        );
-        refused += catching.refused;
+    let began_at = catching
+        .began_at
+        .ok_or_else(|| unmet("it never went forward"))?;
+    let own = &outcome.finalized[&AWAY];
+    let first = own.keys().find(|height| **height > 20);
+    if first != Some(&(began_at.0 + 1)) {
+        return Err(unmet("it executed blocks below the state that it took"));
     }
-    assert!(refused > 0, "nobody lied");
+    Ok(began_at)
 }
 
-#[test]
-fn who_was_away_goes_forward_past_a_crash_and_lies_0() {
-    comes_back(0..5);
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-#[test]
-fn who_was_away_goes_forward_past_a_crash_and_lies_1() {
-    comes_back(5..10);
-}
+    use super::*;
 
-#[test]
-fn who_was_away_cannot_come_back_by_blocks_that_nobody_has() {
-    let stalled = run(3, false).outcome.expect_err("the blocks are gone");
-    assert!(stalled.contains("stalled"), "{stalled}");
+    #[test]
+    fn blocks_below_the_state_that_was_taken_are_found() {
+        let mut catching = Catching::new(1);
+        let told = |heights: &[u64]| Outcome {
+            finalized: BTreeMap::from([(
+                AWAY,
+                heights
+                    .iter()
+                    .map(|h| (*h, wire::Digest([1; 32])))
+                    .collect(),
+            )]),
+            ..crate::nothing()
+        };
+        let went_on = told(&[1, 2, 41, 42]);
+        let found = |outcome: &Outcome, catching: &Catching| {
+            executed_nothing_before(outcome, catching).map_err(|violation| violation.checker)
+        };
+        assert_eq!(found(&went_on, &catching), Err(Checker::FastForward));
+        catching.began_at = Some(Height(40));
+        assert_eq!(found(&went_on, &catching), Ok(Height(40)));
+        let replayed = told(&[1, 2, 30, 41]);
+        assert_eq!(found(&replayed, &catching), Err(Checker::FastForward));
+    }
 }

@@ -16,7 +16,9 @@ use wire::{
 
 /// A change, and the height from which members want it.
 pub struct Wish {
+    /// From which height on it is wanted.
     pub from: Height,
+    /// What is wanted.
     pub change: Change,
 }
 
