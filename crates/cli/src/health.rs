@@ -56,6 +56,8 @@ pub struct PartHealth {
     pub well: bool,
     /// Why it is not well; empty if it is.
     pub why: Vec<String>,
+    /// What an operator should see to, though it is well.
+    pub alarms: Vec<String>,
     /// Its pid.
     pub pid: Option<u32>,
     /// How long it has run.
@@ -310,6 +312,7 @@ fn of_node(
             status.connected.len()
         ));
     }
+    found.alarms.clone_from(&status.alarms);
     for why in &status.why {
         if !found.why.contains(why) {
             found.why.push(why.clone());

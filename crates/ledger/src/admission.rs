@@ -23,6 +23,15 @@ pub fn fee(parameters: &Parameters, bytes: usize) -> Amount {
     Amount(parameters.fee_per_transaction.0.saturating_add(by_size))
 }
 
+/// What a transaction that passes costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// So much, applied or not.
+    Fee(Amount),
+    /// Nothing if it is applied; else it is as if it had not been sent.
+    IfApplied,
+}
+
 /// Checks the envelope for a block at `height` and gives the fee.
 ///
 /// Errors: nothing is charged and no sequence advances on any of them.
@@ -31,7 +40,7 @@ pub(crate) fn check_envelope(
     rules: &Rules,
     height: Height,
     checked: &CheckedTransaction,
-) -> Result<Amount, Reject> {
+) -> Result<Charge, Reject> {
     check(state, rules, height, checked, 0)
 }
 
@@ -41,7 +50,7 @@ fn check(
     height: Height,
     checked: &CheckedTransaction,
     window: u64,
-) -> Result<Amount, Reject> {
+) -> Result<Charge, Reject> {
     let transaction = checked.transaction();
     if transaction.expires_at < height {
         return Err(Reject::Expired);
@@ -54,7 +63,10 @@ fn check(
         return Err(Reject::SequenceMismatch);
     }
     if members::is_duty(state, transaction) || keys::is_duty(state, transaction) {
-        return Ok(Amount::ZERO);
+        return Ok(Charge::Fee(Amount::ZERO));
+    }
+    if members::is_evidence_due(state, rules, height, transaction) {
+        return Ok(Charge::IfApplied);
     }
     let fee = fee(&rules.parameters, checked.encoded_bytes());
     if fee > transaction.fee_limit {
@@ -63,7 +75,7 @@ fn check(
     if fee > account.balance {
         return Err(Reject::InsufficientBalance);
     }
-    Ok(fee)
+    Ok(Charge::Fee(fee))
 }
 
 /// Whether a mempool should keep `checked` for a block at `next_height` or a

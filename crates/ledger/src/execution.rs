@@ -9,7 +9,9 @@ use wire::{
 };
 
 use crate::{
-    accounts, admission, certificates, enclaves, keys, locks, market, members,
+    accounts,
+    admission::{self, Charge},
+    certificates, enclaves, keys, locks, market, members,
     members::{Ceremony, NoCeremony},
     name_servers, names, notary,
     overlay::Overlay,
@@ -171,18 +173,20 @@ impl<'a> Execution<'a> {
         let transaction = checked.transaction();
         let key = transaction.sender;
         let account = key.account();
-        let fee = match admission::check_envelope(&self.state, &self.rules, self.height, checked) {
-            Ok(fee) => fee,
-            Err(reject) => {
-                let result = TransactionResult::Rejected {
-                    reject,
-                    action: None,
-                };
-                return (result, Amount::ZERO);
-            }
+        let envelope = admission::check_envelope(&self.state, &self.rules, self.height, checked);
+        let unsent = |reject| TransactionResult::Rejected {
+            reject,
+            action: None,
+        };
+        let (fee, is_kept) = match envelope {
+            Ok(Charge::Fee(fee)) => (fee, true),
+            Ok(Charge::IfApplied) => (Amount::ZERO, false),
+            Err(reject) => return (unsent(reject), Amount::ZERO),
         };
         accounts::charge(self, account, fee);
-        self.state.keep();
+        if is_kept {
+            self.state.keep();
+        }
         for (index, action) in transaction.actions.iter().enumerate() {
             let sender = Sender {
                 key,
@@ -192,6 +196,9 @@ impl<'a> Execution<'a> {
             };
             if let Err(reject) = self.action(&sender, action) {
                 self.undo();
+                if !is_kept {
+                    return (unsent(reject), Amount::ZERO);
+                }
                 // At most MAX_ACTIONS actions: the index fits a byte.
                 let result = TransactionResult::Rejected {
                     reject,

@@ -59,7 +59,7 @@ pub use admission::{ADMISSION_WINDOW, admit, fee};
 pub use audit::{Audit, AuditError, audit};
 pub use execution::{Applied, BlockContext, VERSION, apply, apply_with};
 pub use founding::genesis;
-pub use members::{Ceremony, Concluded, NoCeremony, ReshareTask};
+pub use members::{Ceremony, Concluded, NoCeremony, ReshareTask, Standing, validator_standing};
 pub use names::UNICODE_VERSION;
 pub use recent::RECENT_HEADERS_KEPT;
 pub use recovery::{RecoveryError, decided, recover};

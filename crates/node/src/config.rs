@@ -15,7 +15,7 @@ use std::{
 
 use engine::{EngineConfig, Pacing};
 use serde::Deserialize;
-use wire::{CircleKey, Genesis, GenesisError, PublicKey};
+use wire::{CircleKey, Genesis, GenesisError, PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -70,6 +70,53 @@ pub struct NodeConfig {
     /// Who may ask the API for what, and how often.
     #[serde(default)]
     pub access: AccessConfig,
+    /// What makes evidence of this machine's code, where members ask validators for it.
+    #[serde(default)]
+    pub evidence: Option<EvidenceConfig>,
+}
+
+/// What makes evidence; one of these. Who starts the node makes a source of it
+/// ([`crate::attesting::EvidenceSource`]).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum EvidenceConfig {
+    /// A development key, which a production circle refuses.
+    Development {
+        /// The quoting key's 32-byte seed, in hex.
+        quoting_key: PathBuf,
+        /// Its certificate, in hex.
+        quoting_certificate: PathBuf,
+    },
+    /// The TEE that this machine is a guest of.
+    Tee {
+        /// The directory with the vendor's files (docs/operations/evidence.md).
+        endorsements: PathBuf,
+    },
+    /// A TPM.
+    Tpm {
+        /// Its device, a unix socket, or `HOST:PORT`.
+        path: String,
+        /// The attestation key's certificate, as an enroller made it.
+        certificate: PathBuf,
+    },
+}
+
+impl EvidenceConfig {
+    /// Lets relative paths start at `folder`.
+    fn start_at(&mut self, folder: &Path) {
+        let paths: Vec<&mut PathBuf> = match self {
+            Self::Development {
+                quoting_key,
+                quoting_certificate,
+            } => vec![quoting_key, quoting_certificate],
+            Self::Tee { endorsements } => vec![endorsements],
+            // A TPM's path may be a host and a port.
+            Self::Tpm { certificate, .. } => vec![certificate],
+        };
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+    }
 }
 
 /// Who may ask the API for what, and how often.
@@ -235,6 +282,8 @@ pub(crate) struct Setup {
     pub api: SocketAddr,
     pub engine: EngineConfig,
     pub duty: Duty,
+    /// The key of the node's seat.
+    pub key: SigningKey,
     pub checkpoints: Policy,
     pub sync: SyncConfig,
     pub history: HistoryConfig,
@@ -262,6 +311,9 @@ impl NodeConfig {
         config.share_file = config.share_file.map(|file| folder.join(file));
         let operators = &mut config.access.operators;
         *operators = operators.take().map(|file| folder.join(file));
+        if let Some(evidence) = &mut config.evidence {
+            evidence.start_at(folder);
+        }
         Ok(config)
     }
 
@@ -312,6 +364,7 @@ impl NodeConfig {
             genesis,
             engine,
             duty: Duty::new(*seed, self.share_file.clone()),
+            key: SigningKey::ed25519(*seed),
             checkpoints: self.checkpoints,
             sync: self.sync.clone(),
             history: self.history,

@@ -4,18 +4,18 @@
 //! from end to end and compared with their checksums. What is damaged is moved
 //! into a folder of its own beside them, named in the log and never deleted; the
 //! node then begins as a new one does: from a proven state or from the first
-//! block, by what peers have. Its shares and its memory of votes stay: neither
+//! block, by what peers have; so it does where its engine's directory is gone. Its shares and its memory of votes stay: neither
 //! can be had from anybody.
 
 use std::{
     fs, io,
     panic::{self, AssertUnwindSafe},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use engine::inspection;
-use wire::CircleId;
+use wire::{CircleId, Height};
 
 use crate::{
     checkpoint::sync::LEDGER,
@@ -34,15 +34,17 @@ pub(crate) fn set_damaged_aside(data_dir: &Path, circle: CircleId) -> io::Result
     let (ledger, engine) = (data_dir.join(LEDGER), data_dir.join("engine"));
     let ledger_damage = damage_of_ledger(&ledger, circle);
     let engine_damage = inspection::inspect(&engine).err();
+    if ledger_damage.is_none() && !engine.exists() && is_beyond_anchor(&ledger) {
+        let aside = aside_in(data_dir)?;
+        tracing::error!(aside = %aside.display(), "the engine's directory is gone, so the ledger's file is set aside and built anew");
+        return fs::rename(&ledger, aside.join(LEDGER));
+    }
     let took_ms = started.elapsed().as_millis() as u64;
     if ledger_damage.is_none() && engine_damage.is_none() {
         tracing::info!(took_ms, "what was stored is undamaged");
         return Ok(());
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let time = since.map_or(0, |since| since.as_millis());
-    let aside = data_dir.join(format!("{ASIDE}{time}"));
-    fs::create_dir_all(&aside)?;
+    let aside = aside_in(data_dir)?;
     let aside_shown = aside.display();
     if let Some(damage) = ledger_damage {
         tracing::error!(file = %ledger.display(), damage, %aside_shown, "the ledger's file is damaged and set aside");
@@ -57,6 +59,31 @@ pub(crate) fn set_damaged_aside(data_dir: &Path, circle: CircleId) -> io::Result
         fs::rename(&ledger, aside.join(LEDGER))?;
     }
     Ok(())
+}
+
+/// A new folder for what is set aside.
+fn aside_in(data_dir: &Path) -> io::Result<PathBuf> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time = since.map_or(0, |since| since.as_millis());
+    let aside = data_dir.join(format!("{ASIDE}{time}"));
+    fs::create_dir_all(&aside)?;
+    Ok(aside)
+}
+
+/// Whether the ledger has blocks that an engine must have had: one that begins anew
+/// begins with the ledger's anchor, or with block 0, and cannot go on from later ones.
+fn is_beyond_anchor(path: &Path) -> bool {
+    let heights = || -> Result<Option<(Height, Height)>, StoreError> {
+        let store = Store::open(path)?;
+        let tip = store.snapshot()?.map(|snapshot| snapshot.height());
+        let anchor = store.anchor()?.map(|anchor| anchor.header.height);
+        Ok(tip.map(|tip| (tip, anchor.unwrap_or_default())))
+    };
+    if !path.exists() {
+        return false;
+    }
+    // What keeps it from opening is met again when the node starts.
+    matches!(heights(), Ok(Some((tip, anchor))) if tip > anchor)
 }
 
 /// What is wrong with the ledger's file; what another reason keeps from opening

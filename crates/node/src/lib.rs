@@ -15,6 +15,7 @@
 //!   offered, fetched and restored;
 //! - [`mempool`]: what waits to be put into a block, and who may wait;
 //! - [`api`]: the HTTP interface, version 1;
+//! - [`attesting`]: evidence of a validator's code, shown before it lapses;
 //! - `healing`: damaged files set aside before a start; `care`: when a running
 //!   node stops and starts again by itself;
 //! - [`config`]: what a node must be told.
@@ -23,6 +24,7 @@
 //! this crate holds neither. It is trusted by nobody: a client believes proofs.
 
 pub mod api;
+pub mod attesting;
 mod care;
 pub mod chain;
 pub mod checkpoint;
@@ -37,7 +39,8 @@ pub mod store;
 mod tip;
 
 pub use config::{
-    AccessConfig, ConfigError, DiskConfig, HistoryConfig, LogConfig, NodeConfig, ValidatorAddress,
+    AccessConfig, ConfigError, DiskConfig, EvidenceConfig, HistoryConfig, LogConfig, NodeConfig,
+    ValidatorAddress,
 };
-pub use node::{Node, NodeError, run};
+pub use node::{Node, NodeError, run, run_with};
 pub use tip::Tip;

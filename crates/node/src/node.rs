@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     api::{self, Api},
+    attesting::{Attesting, EvidenceSource, Task},
     care::{self, Notice},
     chain::{self, ChainError, NodeChain},
     checkpoint::{Shelf, sync},
@@ -74,6 +75,7 @@ pub struct Node {
     engine: EngineHandle,
     stop: watch::Sender<bool>,
     api: JoinHandle<()>,
+    attesting: JoinHandle<()>,
 }
 
 impl Node {
@@ -81,6 +83,16 @@ impl Node {
     ///
     /// Errors: [`NodeError`]; nothing is left running then.
     pub async fn start(config: &NodeConfig) -> Result<Self, NodeError> {
+        Self::start_with(config, None).await
+    }
+
+    /// As [`Node::start`], with what makes evidence of this machine's code.
+    ///
+    /// Errors: [`NodeError`]; nothing is left running then.
+    pub async fn start_with(
+        config: &NodeConfig,
+        source: Option<Arc<dyn EvidenceSource>>,
+    ) -> Result<Self, NodeError> {
         let setup = config.check()?;
         let listener = TcpListener::bind(setup.api)
             .await
@@ -94,7 +106,7 @@ impl Node {
             .await?
             .map_err(system("set damaged files aside"))?;
         fetch_state(&setup).await;
-        let api = blocking(move || open(setup)).await??;
+        let (api, task) = blocking(move || open(setup, source)).await??;
         let engine = api.engine.clone();
         let (stop, stopped) = watch::channel(false);
         tracing::info!(%api_address, "the node is up");
@@ -103,6 +115,7 @@ impl Node {
             engine,
             stop,
             api: tokio::spawn(api::serve(listener, api, stopped)),
+            attesting: tokio::spawn(task.run()),
         })
     }
 
@@ -128,6 +141,9 @@ impl Node {
     /// Errors: what had ended the node before, if anything had.
     pub async fn stop(mut self) -> Result<(), NodeError> {
         self.stop.send_replace(true);
+        self.attesting.abort();
+        // It holds the store's tip until it is gone; that it was cancelled is no error.
+        let _ = (&mut self.attesting).await;
         let served = tokio::time::timeout(GRACE, &mut self.api).await;
         self.engine.shutdown();
         let engine = self.engine;
@@ -149,6 +165,16 @@ impl Node {
 ///
 /// Errors: [`NodeError`].
 pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
+    run_with(config, None).await
+}
+
+/// As [`run`], with what makes evidence of this machine's code.
+///
+/// Errors: [`NodeError`].
+pub async fn run_with(
+    config: NodeConfig,
+    source: Option<Arc<dyn EvidenceSource>>,
+) -> Result<(), NodeError> {
     log(&config.log);
     let signals = (
         signal(SignalKind::terminate()),
@@ -166,7 +192,7 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        if !live(&config, told).await? {
+        if !live(&config, &source, told).await? {
             return Ok(());
         }
     }
@@ -174,13 +200,17 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
 
 /// One life of a node: until it is told to end, or has a reason to start again,
 /// which is told by true.
-async fn live(config: &NodeConfig, told: impl Future<Output = ()>) -> Result<bool, NodeError> {
+async fn live(
+    config: &NodeConfig,
+    source: &Option<Arc<dyn EvidenceSource>>,
+    told: impl Future<Output = ()>,
+) -> Result<bool, NodeError> {
     let mut told = std::pin::pin!(told);
     tokio::select! {
         roomy = care::wait_for_room(config) => roomy.map_err(system("wait for room"))?,
         () = &mut told => return Ok(false),
     }
-    let mut node = Node::start(config).await?;
+    let mut node = Node::start_with(config, source.clone()).await?;
     let notice = tokio::select! {
         () = &mut told => None,
         notice = care::notice(&mut node, config) => Some(notice),
@@ -249,12 +279,13 @@ async fn fetch_state(setup: &Setup) {
     }
 }
 
-fn open(setup: Setup) -> Result<Api, NodeError> {
+fn open(setup: Setup, source: Option<Arc<dyn EvidenceSource>>) -> Result<(Api, Task), NodeError> {
     let Setup {
         genesis,
         data_dir,
         engine,
         duty,
+        key,
         checkpoints,
         history,
         access,
@@ -285,6 +316,16 @@ fn open(setup: Setup) -> Result<Api, NodeError> {
     intake
         .connect(engine.clone())
         .map_err(system("start the gossip's thread"))?;
-    let api = Api::new(genesis, tip, mempool, intake, engine, shelf);
-    Ok(api.guarded(access.operators.as_deref(), access.requests_per_second))
+    let attesting = Arc::new(Attesting::new(key.public()));
+    let task = Task {
+        circle: genesis.circle(),
+        key: Arc::new(key),
+        tip: tip.clone(),
+        intake: intake.clone(),
+        source,
+        attesting: attesting.clone(),
+    };
+    let api = Api::new(genesis, tip, mempool, intake, engine, shelf, attesting);
+    let api = api.guarded(access.operators.as_deref(), access.requests_per_second);
+    Ok((api, task))
 }

@@ -106,6 +106,67 @@ async fn figures_are_for_those_with_a_token_which_can_be_taken_back() {
     running.node.stop().await.unwrap();
 }
 
+/// The status that curl, as an operator's scripts use it, is given.
+async fn curl(url: &str, authorization: Option<&str>) -> String {
+    let mut curl = tokio::process::Command::new("curl");
+    curl.args([
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+    ]);
+    if let Some(authorization) = authorization {
+        curl.args(["--header", &format!("Authorization: {authorization}")]);
+    }
+    let output = curl.arg(url).output().await.unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_is_let_in_where_it_may_and_a_broken_file_lets_nobody_in() {
+    const OPERATOR: &str = "00112233445566778899aabbccddeeff";
+    let running = Running::start(|config, folder| {
+        let path = folder.join("operators.toml");
+        let entry = |token: &str, role: &str| {
+            let sha256 = sha256(token);
+            format!("[[token]]\nname = \"{role}\"\nrole = \"{role}\"\nsha256 = \"{sha256}\"\n")
+        };
+        fs::write(
+            &path,
+            entry(TOKEN, "monitor") + &entry(OPERATOR, "operator"),
+        )
+        .unwrap();
+        config.access.operators = Some(path);
+    })
+    .await;
+    let api = format!("http://{}", running.node.api_address());
+    let figures = ["/metrics", "/v1/engine/metrics"].map(|path| format!("{api}{path}"));
+    for url in &figures {
+        for token in [TOKEN, OPERATOR] {
+            assert_eq!(curl(url, Some(&format!("Bearer {token}"))).await, "200");
+            // RFC 9110 §11.1.
+            assert_eq!(curl(url, Some(&format!("bearer {token}"))).await, "200");
+            // Another scheme, the token alone, and the token where it does not belong.
+            assert_eq!(curl(url, Some(&format!("Basic {token}"))).await, "401");
+            assert_eq!(curl(url, Some(token)).await, "401");
+            let asked = format!("{url}?access_token={token}");
+            assert_eq!(curl(&asked, None).await, "401");
+        }
+    }
+    for path in ["/v1/status", "/healthz", "/v1/circle", "/openapi.json"] {
+        let url = format!("{api}{path}");
+        assert_eq!(curl(&url, None).await, "200", "{path} is for everybody");
+    }
+    let path = running.folder.path().join("operators.toml");
+    fs::write(path, "[[token]]\nname = ").unwrap();
+    for url in &figures {
+        let token = format!("Bearer {OPERATOR}");
+        assert_eq!(curl(url, Some(&token)).await, "401", "nobody is let in");
+    }
+    running.node.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_with_too_much_waiting_is_told_when_to_come_again() {
     let running = Running::start(|_, _| {}).await;

@@ -253,6 +253,9 @@ pub struct Epoch {
     /// Validators that did not answer a resharing, and the epoch from which
     /// they are asked again; ascending.
     pub resting: Vec<(PublicKey, u64)>,
+    /// Since when members want another sharing, whoever is to validate; none once
+    /// a resharing that began later was adopted.
+    pub reshare_since: Option<Height>,
 }
 
 /// A validator's dealing.

@@ -23,7 +23,7 @@ use naming::held::{KeyHolder, LabelSettings};
 
 use super::{
     label_holder::{self, Asker},
-    runtime,
+    runtime, validator_evidence,
 };
 use crate::{
     failure::{Advice, Status},
@@ -111,7 +111,8 @@ pub(super) async fn told_to_stop() {
 pub fn node(config: &Path) -> anyhow::Result<Status> {
     begin();
     let config = node::NodeConfig::read(config)?;
-    runtime()?.block_on(node::run(config))?;
+    let source = validator_evidence::source(config.evidence.as_ref())?;
+    runtime()?.block_on(node::run_with(config, source))?;
     Ok(Status::Done)
 }
 

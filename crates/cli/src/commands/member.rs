@@ -131,6 +131,9 @@ enum Proposed {
         #[arg(long)]
         address: Option<String>,
     },
+    /// The circle's key is shared anew at the next epoch, though the validators stay:
+    /// a validator that lost its share gets another, and old shares become useless.
+    Reshare,
     /// A rule in numbers changes.
     Parameter {
         /// Its name, as `ringfort member rules` shows it.
@@ -355,6 +358,7 @@ fn change(session: &Session, proposed: &Proposed) -> anyhow::Result<Change> {
                 address: address.clone(),
             },
         },
+        Proposed::Reshare => Change::Reshare,
         Proposed::Parameter { name, value } => {
             Change::SetParameters(Box::new(with_parameter(session, name, *value)?))
         }

@@ -35,6 +35,7 @@ pub mod supervise;
 pub mod transaction;
 pub mod unlock;
 pub mod up;
+mod validator_evidence;
 pub mod vault;
 
 use anyhow::Context as _;

@@ -81,5 +81,11 @@ fn human(session: &Session, health: &Health) -> String {
             );
         }
     }
+    for part in &health.parts {
+        for alarm in &part.alarms {
+            let name = &part.name;
+            let _ = writeln!(text, "\n{} {name}: {alarm}", session.terminal.red("alarm:"));
+        }
+    }
     text
 }

@@ -29,6 +29,17 @@ struct Node {
     api: SocketAddr,
     validators: Vec<ValidatorAddress>,
     checkpoints: Checkpoints,
+    evidence: Option<Evidence>,
+}
+
+/// What makes evidence of a validator's code.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Evidence {
+    Development {
+        quoting_key: PathBuf,
+        quoting_certificate: PathBuf,
+    },
 }
 
 /// Which checkpoints a node makes: often, since an embedded circle is small,
@@ -214,6 +225,7 @@ fn write_nodes(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> any
         serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
     for index in 0..embedded.validators {
         let directory = state.node(index);
+        let quoting_key = directory.join("quoting.seed");
         let node = Node {
             genesis: state.genesis(),
             data_dir: directory.join("data"),
@@ -229,6 +241,11 @@ fn write_nodes(state: &StateDirectory, embedded: &Embedded, ports: Ports) -> any
                 })
                 .collect(),
             checkpoints: CHECKPOINTS,
+            // A circle of an older build has no such keys.
+            evidence: quoting_key.exists().then(|| Evidence::Development {
+                quoting_certificate: directory.join("quoting.certificate"),
+                quoting_key: quoting_key.clone(),
+            }),
         };
         write_toml(&directory.join("node.toml"), &node)?;
     }

@@ -150,6 +150,9 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         ));
         keys::make_quoting_key(&directory, &root, &label)?;
     }
+    for index in 0..plan.validators {
+        keys::make_quoting_key(&state.node(index), &root, &format!("node-{index}"))?;
+    }
     let keykeepers = keykeeper::make(state, plan.keykeepers, &root)?;
     for key in &keykeepers.keys {
         accounts.push((key.account(), AGENT_FUNDS));

@@ -24,6 +24,9 @@ pub struct NodeStatus {
     /// Why it is not well, in its own words.
     #[serde(default)]
     pub why: Vec<String>,
+    /// What an operator should see to, though it answers.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 /// What a provider says of itself.

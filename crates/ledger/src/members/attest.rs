@@ -8,15 +8,19 @@
 //! Source: docs/spec/members.md §9.
 
 use wire::{
-    AccountId, AttestValidator, Event, EvidencePolicy, ReferenceValue, Reject,
-    record::{Member, ValidatorEvidence},
+    AccountId, Action, AttestValidator, Event, EvidencePolicy, Height, MemberRole, PublicKey,
+    ReferenceValue, Reject, Transaction,
+    record::{Member, Rules, ValidatorEvidence},
     state_key,
 };
 
 use super::roster;
 use crate::{
     execution::{Execution, Sender},
-    keys, recent,
+    keys,
+    overlay::Overlay,
+    recent,
+    state::StateRead,
 };
 
 /// Takes a validator's evidence.
@@ -63,25 +67,113 @@ pub(crate) fn attest(
 
 /// Whether a validator has shown what the rules ask for, as of this block.
 pub(super) fn counts(execution: &Execution<'_>, id: AccountId, member: &Member) -> bool {
-    let rules = &execution.rules;
+    standing(
+        &execution.state,
+        &execution.rules,
+        execution.height,
+        id,
+        member,
+    )
+    .counts(execution.height)
+}
+
+/// How a validator stands to the evidence that the rules ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The last height at which it is not left out; none if nothing is asked for.
+    pub until: Option<Height>,
+    /// Whether it should show evidence now: what it has shown does not count, or has
+    /// passed half of its time.
+    pub due: bool,
+}
+
+impl Standing {
+    /// Whether the validator is not left out at `height`.
+    pub fn counts(&self, height: Height) -> bool {
+        self.until.is_none_or(|until| height <= until)
+    }
+}
+
+fn standing(
+    state: &Overlay<'_>,
+    rules: &Rules,
+    height: Height,
+    id: AccountId,
+    member: &Member,
+) -> Standing {
     let policy = &rules.validator_policy;
+    if policy.codes.is_empty() {
+        return Standing {
+            until: None,
+            due: false,
+        };
+    }
     // Whoever shows it first must not be left alone with the circle's key: for
     // an epoch after the vote, nobody is left out.
-    let asked_for = execution.height.since(rules.validator_policy_since);
-    if policy.codes.is_empty() || asked_for < rules.parameters.epoch_length {
-        return true;
-    }
-    let key = state_key::validator_evidence(id);
-    let Some(shown) = execution.state.get::<ValidatorEvidence>(&key) else {
-        return false;
-    };
-    let value = ReferenceValue {
-        measurement: shown.result.measurement,
-        kind: shown.result.kind,
-    };
+    let spared = rules.parameters.epoch_length.saturating_sub(1);
+    let spared_until = rules.validator_policy_since.plus(spared);
     let seat = member.terms.seat.as_ref().map(|seat| seat.key);
-    seat == Some(shown.seat)
-        && execution.height.since(shown.accepted_at) <= policy.renew_within
-        && policy.codes.contains(&value)
-        && rules.reference_values.contains(&value)
+    let shown = state
+        .get::<ValidatorEvidence>(&state_key::validator_evidence(id))
+        .filter(|shown| {
+            let value = ReferenceValue {
+                measurement: shown.result.measurement,
+                kind: shown.result.kind,
+            };
+            seat == Some(shown.seat)
+                && policy.codes.contains(&value)
+                && rules.reference_values.contains(&value)
+        });
+    let shown_until = shown
+        .as_ref()
+        .map(|shown| shown.accepted_at.plus(policy.renew_within));
+    Standing {
+        until: Some(shown_until.map_or(spared_until, |until| until.max(spared_until))),
+        due: shown.is_none_or(|shown| height.since(shown.accepted_at) > policy.renew_within / 2),
+    }
+}
+
+/// The member whose validator has this key, if it is to validate, and how it stands at
+/// the block of `height`; none of a key that is no validator's.
+///
+/// Panics: on a damaged store only; see the crate's documentation.
+/// Source: docs/spec/members.md §9.
+pub fn validator_standing(
+    state: &dyn StateRead,
+    height: Height,
+    seat: &PublicKey,
+) -> Option<Standing> {
+    let state = Overlay::new(state);
+    let rules: Rules = state
+        .get(&state_key::rules())
+        .expect("a state that a genesis founded holds the circle's rules");
+    standing_of(&state, &rules, height, seat)
+}
+
+fn standing_of(
+    state: &Overlay<'_>,
+    rules: &Rules,
+    height: Height,
+    seat: &PublicKey,
+) -> Option<Standing> {
+    let (id, member) = roster::read(state).into_iter().find(|(_, member)| {
+        let own = member.terms.seat.as_ref().map(|own| &own.key);
+        member.terms.role == MemberRole::Validator && own == Some(seat)
+    })?;
+    Some(standing(state, rules, height, id, &member))
+}
+
+/// Whether a transaction is a validator's evidence that is due, from its seat: it is free
+/// of charge if it is applied, so that a seat without funds can renew what it has shown.
+pub(crate) fn is_duty(
+    state: &Overlay<'_>,
+    rules: &Rules,
+    height: Height,
+    transaction: &Transaction,
+) -> bool {
+    if !matches!(transaction.actions.as_slice(), [Action::AttestValidator(_)]) {
+        return false;
+    }
+    let standing = standing_of(state, rules, height, &transaction.sender);
+    standing.is_some_and(|standing| standing.due)
 }

@@ -11,7 +11,10 @@ use wire::{
     state_key,
 };
 
-use super::roster::{self, is_address, terms_are_sound};
+use super::{
+    epoch,
+    roster::{self, is_address, terms_are_sound},
+};
 use crate::{execution::Execution, keys, market};
 
 /// Reference values and authorities of a circle: each is looked through when
@@ -31,6 +34,7 @@ pub(super) fn check(execution: &Execution<'_>, change: &Change) -> Result<(), Re
         }
         Change::UpdateMember { member, update } => check_update(execution, *member, update),
         Change::ReplaceSeat(replacement) => check_seat(execution, replacement),
+        Change::Reshare => changes(epoch::current(&execution.state).reshare_since.is_none()),
         Change::SetParameters(parameters) => check_parameters(&rules.parameters, parameters),
         Change::AdmitCode(value) => check_code(rules, value),
         Change::ExpelCode(value) => changes(rules.reference_values.contains(value)),
@@ -258,6 +262,7 @@ pub(super) fn enact(execution: &mut Execution<'_>, change: &Change) -> Result<()
             member.terms.seat = Some(replacement.seat.clone());
             store(execution, replacement.member, Some(&member));
         }
+        Change::Reshare => epoch::want_resharing(execution),
         Change::SetKeykeepers { keepers, window } => keys::begin(execution, keepers, *window),
         _ => enact_rules(execution, change),
     }
@@ -309,6 +314,7 @@ fn enact_rules(execution: &mut Execution<'_>, change: &Change) {
         | Change::RemoveMember(_)
         | Change::UpdateMember { .. }
         | Change::ReplaceSeat(_)
+        | Change::Reshare
         | Change::SetKeykeepers { .. } => return,
     }
     execution.set_rules(rules);

@@ -56,6 +56,7 @@ pub(crate) fn found(genesis: &Genesis) -> Epoch {
         resharing: None,
         last_outcome: None,
         resting: Vec::new(),
+        reshare_since: None,
     }
 }
 
@@ -119,12 +120,22 @@ fn keys(seats: &[Seat]) -> Vec<PublicKey> {
     seats.iter().map(|seat| seat.key).collect()
 }
 
-/// Begins a resharing to other validators than those in office.
+/// Members want another sharing: the next epoch that begins a resharing does so even
+/// to the committee in office, and again until one is adopted.
+pub(super) fn want_resharing(execution: &mut Execution<'_>) {
+    let mut epoch = current(&execution.state);
+    epoch.reshare_since = Some(execution.height);
+    execution.state.put(state_key::epoch(), &epoch);
+}
+
+/// Begins a resharing to other validators than those in office, or to the same if
+/// members want it.
 fn begin_resharing(execution: &mut Execution<'_>, epoch: &mut Epoch) {
     let Some(target) = wanted(execution, epoch) else {
         return;
     };
-    if target.is_empty() || keys(&target) == keys(&epoch.committee) {
+    let same = keys(&target) == keys(&epoch.committee);
+    if target.is_empty() || same && epoch.reshare_since.is_none() {
         return;
     }
     let round = epoch.next_round;
@@ -225,6 +236,11 @@ fn conclude(
             let previous = std::mem::replace(&mut epoch.sharing, concluded.sharing);
             epoch.reshared_from = Some((resharing.round, previous));
             epoch.sharing_since = epoch.number + 1;
+            // One that was under way before members asked is not what they asked for:
+            // what made them ask may have met its dealings too.
+            epoch.reshare_since = epoch
+                .reshare_since
+                .filter(|since| *since > resharing.began_at);
             let mut rules = execution.rules.clone();
             rules.validators = epoch.committee.iter().map(|seat| seat.account).collect();
             execution.set_rules(rules);

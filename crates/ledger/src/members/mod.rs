@@ -20,7 +20,8 @@ mod policy;
 mod pool;
 mod roster;
 
-pub(crate) use attest::attest;
+pub use attest::{Standing, validator_standing};
+pub(crate) use attest::{attest, is_duty as is_evidence_due};
 pub(crate) use ballot::{close_proposals, propose, vote};
 pub use ceremony::{Ceremony, Concluded, NoCeremony, ReshareTask};
 pub(crate) use deal::{deal, is_duty};

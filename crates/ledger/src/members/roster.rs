@@ -9,15 +9,22 @@ use wire::{
     state_key,
 };
 
-use crate::{execution::Execution, overlay::decode};
+use crate::{
+    execution::Execution,
+    overlay::{Overlay, decode},
+};
 
 /// The longest DNS name in text (RFC 1035 §2.3.4).
 const MAX_HOST_BYTES: usize = 253;
 
 /// Every member, ascending by account.
 pub(crate) fn all(execution: &Execution<'_>) -> Vec<(AccountId, Member)> {
-    execution
-        .state
+    read(&execution.state)
+}
+
+/// As [`all`], of a state that no block is applied to.
+pub(super) fn read(state: &Overlay<'_>) -> Vec<(AccountId, Member)> {
+    state
         .scan(state_key::MEMBERS, None, MAX_MEMBERS)
         .into_iter()
         .filter_map(|(key, value)| {

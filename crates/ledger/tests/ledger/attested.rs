@@ -186,6 +186,84 @@ fn a_policy_asks_for_admitted_code_and_leaves_time_to_show_it_again() {
     refuse(&|p| p.renew_within = 2 * EPOCH - 1, Reject::LimitExceeded);
 }
 
+/// Sends evidence that costs nothing; the receipt's fee with the verdict.
+fn attest_for_free(world: &mut World, actor: u8, action: AttestValidator) -> (Verdict, Amount) {
+    world.fee_limit = Amount::ZERO;
+    let transaction = world.sign(actor, Action::AttestValidator(action));
+    world.fee_limit = Amount(100_000);
+    let applied = world.block(std::slice::from_ref(&transaction));
+    (verdict(&applied.receipts[0]), applied.receipts[0].fee)
+}
+
+#[test]
+fn evidence_that_is_due_is_free_and_leaves_nothing_if_it_is_refused() {
+    let mut world = world();
+    let now = |world: &World| evidence(world, 10, CODE);
+    let standing = |world: &World| {
+        let next = world.height.plus(1);
+        ledger::validator_standing(&world.state, next, &key(10).public()).unwrap()
+    };
+    // Nothing is asked for: it pays as any transaction does.
+    assert_eq!(
+        (standing(&world).until, standing(&world).due),
+        (None, false)
+    );
+    let action = now(&world);
+    let (refused, _) = attest_for_free(&mut world, 10, action);
+    assert_eq!(refused, Err(Reject::FeeLimitTooLow));
+    enact(&mut world, Change::SetValidatorPolicy(policy())).unwrap();
+    let spared = world.height.plus(EPOCH - 1);
+    assert_eq!(
+        (standing(&world).until, standing(&world).due),
+        (Some(spared), true)
+    );
+    assert_eq!(
+        ledger::validator_standing(&world.state, world.height, &key(USER).public()),
+        None
+    );
+
+    // Refused evidence is as if it had not been sent: nobody fills blocks with it.
+    let before: record::Account = world.get(&state_key::account(account(10))).unwrap();
+    let mut broken = now(&world);
+    broken.evidence.bytes.truncate(9);
+    let (refused, fee) = attest_for_free(&mut world, 10, broken);
+    assert_eq!(
+        (refused, fee),
+        (Err(Reject::EvidenceMalformed), Amount::ZERO)
+    );
+    let after: record::Account = world.get(&state_key::account(account(10))).unwrap();
+    assert_eq!(before, after);
+
+    let action = now(&world);
+    let balance = world.balance(10);
+    let (taken, _) = attest_for_free(&mut world, 10, action);
+    assert_eq!((taken, world.balance(10)), (Ok(()), balance));
+    let until = world.height.plus(RENEW_WITHIN);
+    assert_eq!(
+        (standing(&world).until, standing(&world).due),
+        (Some(until), false)
+    );
+    // What is not due is not free; past half of its time it is.
+    let action = now(&world);
+    let (refused, _) = attest_for_free(&mut world, 10, action);
+    assert_eq!(refused, Err(Reject::FeeLimitTooLow));
+    world.idle(RENEW_WITHIN / 2);
+    assert!(standing(&world).due && standing(&world).counts(world.height));
+    let action = now(&world);
+    let (taken, _) = attest_for_free(&mut world, 10, action);
+    assert_eq!(taken, Ok(()));
+    // Beside anything else it pays.
+    world.idle(RENEW_WITHIN / 2 + 1);
+    let actions = vec![
+        Action::AttestValidator(now(&world)),
+        Action::AttestValidator(now(&world)),
+    ];
+    world.fee_limit = Amount::ZERO;
+    let transaction = world.sign_ahead(10, 0, actions);
+    let applied = world.block(std::slice::from_ref(&transaction));
+    assert_eq!(verdict(&applied.receipts[0]), Err(Reject::FeeLimitTooLow));
+}
+
 #[test]
 fn who_shows_nothing_leaves_at_the_next_epoch_and_comes_back_with_evidence() {
     let mut world = world();

@@ -63,7 +63,7 @@ fn scenario() -> World {
 fn the_genesis_state_is_what_it_was() {
     assert_eq!(
         digest(&World::new().state).to_string(),
-        "158fc4da253bb401aeed75e1bf0b9901ac86f3d5be6c56770652854c6fdd84b6"
+        "75871df52344c6dad48b811ec5076aa045d762970c47e920a2744bca8559e1a7"
     );
 }
 
@@ -71,6 +71,6 @@ fn the_genesis_state_is_what_it_was() {
 fn the_scenarios_state_is_what_it_was() {
     assert_eq!(
         digest(&scenario().state).to_string(),
-        "cd41f95da1ee5577e8f459d524c85ddaea3237bfee4ccee45abc796b5470d127"
+        "3bee142a7349900e02d5b40bc00d2cd90a44b2ae6a41ec4310e02b7717e6e590"
     );
 }

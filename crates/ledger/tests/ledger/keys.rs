@@ -784,6 +784,6 @@ fn the_state_of_a_first_key_is_what_it_was() {
     derive(&mut world, &keepers, 1);
     assert_eq!(
         digest(&world.state).to_string(),
-        "d0b22335ecf7ce5914f130d975af3e0fdea566d500ed7a6a13fffdc75f972695"
+        "945864612ec3f5e1c94616d0227789469e8379cf3ccd16ce2ecd9172247e4a2c"
     );
 }

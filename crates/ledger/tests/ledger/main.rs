@@ -25,6 +25,7 @@ mod notary;
 mod properties;
 mod recovery;
 mod rejects;
+mod resharing;
 mod steps;
 mod updates;
 mod world;

@@ -43,6 +43,7 @@ use tokio::{
 use wire::{CircleId, Genesis, limits::MAX_TRANSACTION_BYTES};
 
 use crate::{
+    attesting::Attesting,
     checkpoint::Shelf,
     mempool::{Intake, Mempool},
     store::Snapshot,
@@ -78,6 +79,7 @@ pub struct Api {
     intake: Intake,
     pub(crate) engine: EngineHandle,
     shelf: Arc<Shelf>,
+    attesting: Arc<Attesting>,
     requests: Arc<Semaphore>,
     chunk_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -89,13 +91,14 @@ pub struct Api {
 
 impl Api {
     /// The API of a node whose engine runs.
-    pub fn new(
+    pub(crate) fn new(
         genesis: Genesis,
         tip: Arc<Tip>,
         mempool: Arc<Mempool>,
         intake: Intake,
         engine: EngineHandle,
         shelf: Arc<Shelf>,
+        attesting: Arc<Attesting>,
     ) -> Self {
         Self {
             circle: genesis.circle(),
@@ -105,6 +108,7 @@ impl Api {
             intake,
             engine,
             shelf,
+            attesting,
             chunk_reads: Arc::new(Semaphore::new(checkpoints::MAX_CHUNK_READS)),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),

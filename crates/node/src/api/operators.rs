@@ -151,8 +151,10 @@ pub(super) async fn require_monitor(
     let shown = request.headers().get(AUTHORIZATION);
     let token = shown
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .map(str::trim);
+        .and_then(|value| value.split_once(' '))
+        // RFC 9110 §11.1: the scheme's case does not matter.
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+        .map(|(_, token)| token.trim());
     match token.and_then(|token| operators.role(token)) {
         Some(role) if role >= Role::Monitor => next.run(request).await,
         _ => ApiError::unauthorized().into_response(),

@@ -3,10 +3,13 @@
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::{CircleId, CircleKind, Height, PublicKey, record::ResharingOutcome};
+use wire::{
+    CircleId, CircleKind, Height, PublicKey,
+    record::{Epoch, ResharingOutcome},
+};
 
 use super::{Api, error::ApiError};
-use crate::chain;
+use crate::{attesting, chain, store::Snapshot};
 
 /// Blocks by which a node may lag behind its circle and still be healthy: at
 /// the least time between blocks, two seconds.
@@ -57,6 +60,10 @@ pub(crate) struct Status {
     /// Other validators that were heard from within the last seconds.
     #[schema(value_type = Vec<String>)]
     connected: Vec<PublicKey>,
+    /// The evidence of this validator's code, where members ask for it.
+    evidence: Option<EvidenceStatus>,
+    /// What an operator should see to, though the node answers.
+    alarms: Vec<String>,
     /// Transactions that wait for a block.
     mempool: usize,
     /// The node's version.
@@ -65,6 +72,22 @@ pub(crate) struct Status {
     healthy: bool,
     /// Everything that is wrong.
     why: Vec<String>,
+}
+
+/// The evidence that a validator must show.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EvidenceStatus {
+    /// The last height at which what it has shown counts, or at which nobody is left out.
+    #[schema(value_type = u64)]
+    counts_until: Height,
+    /// Whether it should be shown now.
+    due: bool,
+    /// How often this node has shown it since its start.
+    shown: u64,
+    /// How often it could not, since then.
+    failures: u64,
+    /// Why not, until it is shown again.
+    last_failure: Option<String>,
 }
 
 /// A resharing under way.
@@ -121,7 +144,10 @@ impl Api {
         if age_ms > MAX_BLOCK_AGE_MS {
             why.push(format!("the last block is {} s old", age_ms / 1000));
         }
+        let evidence = self.evidence(&snapshot);
         Status {
+            alarms: alarms(evidence.as_ref(), header.height, &office),
+            evidence,
             circle: self.circle,
             name: self.genesis.name.clone(),
             kind: self.genesis.kind,
@@ -152,6 +178,46 @@ impl Api {
             why,
         }
     }
+}
+
+impl Api {
+    /// None of a node that is no validator's, or in a circle that asks for none.
+    fn evidence(&self, snapshot: &Snapshot) -> Option<EvidenceStatus> {
+        let standing = attesting::standing(snapshot, self.attesting.seat())?;
+        let shown = self.attesting.shown();
+        Some(EvidenceStatus {
+            counts_until: standing.until?,
+            due: standing.due,
+            shown: shown.times,
+            failures: shown.failures,
+            last_failure: shown.last_failure,
+        })
+    }
+}
+
+/// What an operator should see to before it does harm.
+fn alarms(evidence: Option<&EvidenceStatus>, height: Height, office: &Epoch) -> Vec<String> {
+    let mut alarms = Vec::new();
+    if let Some(evidence) = evidence {
+        let until = evidence.counts_until;
+        if height >= until {
+            alarms.push(format!(
+                "this validator's evidence counted until block {until}: it is left out of the next committee"
+            ));
+        }
+        if let Some(failure) = &evidence.last_failure {
+            alarms.push(format!(
+                "cannot show evidence, which counts until block {until}: {failure}"
+            ));
+        }
+    }
+    if office.last_outcome == Some(ResharingOutcome::SharesRevealed) {
+        alarms.push(format!(
+            "the last resharing would have made shares public and was not adopted; {} validators rest",
+            office.resting.len()
+        ));
+    }
+    alarms
 }
 
 fn now_ms() -> u64 {
@@ -223,11 +289,25 @@ pub(crate) async fn metrics(State(api): State<Api>) -> String {
         ("last_resharing", outcome_figure(status.last_resharing)),
         ("resting_validators", status.resting.len() as u64),
         ("connected", status.connected.len() as u64),
+        ("alarms", status.alarms.len() as u64),
         ("mempool_transactions", status.mempool as u64),
         ("healthy", u64::from(status.healthy)),
     ];
+    let evidence = status.evidence.map(|evidence| {
+        let left = evidence.counts_until.since(status.height);
+        [
+            ("evidence_blocks_left", left),
+            ("evidence_due", u64::from(evidence.due)),
+            (
+                "evidence_failing",
+                u64::from(evidence.last_failure.is_some()),
+            ),
+            ("evidence_failures", evidence.failures),
+        ]
+    });
     figures
         .iter()
+        .chain(evidence.iter().flatten())
         .map(|(name, value)| format!("# TYPE ringfort_{name} gauge\nringfort_{name} {value}\n"))
         .collect()
 }

@@ -79,6 +79,7 @@ pub fn configure(circle: &Circle, node: usize, ports: &[u16], folder: &Path) -> 
         history: Default::default(),
         disk: Default::default(),
         access: Default::default(),
+        evidence: None,
     }
 }
 

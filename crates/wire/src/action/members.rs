@@ -219,7 +219,7 @@ pub enum Subject {
     RemoveMember = 1,
     /// A member's role, level, facts or address.
     UpdateMember = 2,
-    /// A validator's key.
+    /// A validator's key, and a new sharing of the circle's.
     ReplaceSeat = 3,
     /// The rules in numbers.
     Parameters = 4,
@@ -288,6 +288,9 @@ pub enum Change {
     SetEvidence(Box<EvidenceRules>) = 13,
     /// What validators must show of the code that they run becomes this.
     SetValidatorPolicy(ValidatorPolicy) = 14,
+    /// The circle's key is shared anew at the next epoch, even if the validators
+    /// stay: old shares become useless, and who lost its own gets another.
+    Reshare = 15,
     /// Shares of the circle's master secret are dealt to these keykeepers: a
     /// first key is made, or the secret is handed on.
     SetKeykeepers {
@@ -305,7 +308,7 @@ impl Change {
             Self::AddMember(_) => Subject::AddMember,
             Self::RemoveMember(_) => Subject::RemoveMember,
             Self::UpdateMember { .. } => Subject::UpdateMember,
-            Self::ReplaceSeat(_) => Subject::ReplaceSeat,
+            Self::ReplaceSeat(_) | Self::Reshare => Subject::ReplaceSeat,
             Self::SetParameters(_) => Subject::Parameters,
             Self::AdmitCode(_)
             | Self::ExpelCode(_)

@@ -116,6 +116,7 @@ fn change(world: &World, step: Step) -> Change {
             height: Height(1_000_000 + u64::from(step.amount)),
         },
         13 => set_keykeepers(&[40, 41, 42][..2 + usize::from(step.a % 2)], 8),
+        14 => Change::Reshare,
         _ => {
             let seat = ValidatorSeat {
                 key: key(50 + step.a % 4).public(),
