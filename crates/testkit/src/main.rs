@@ -221,10 +221,11 @@ fn scale(validators: &[usize], offered: u64, picture: Option<&std::path::Path>) 
             began.elapsed().as_secs_f64(),
         );
         all.push(one);
-    }
-    if let Some(path) = picture {
-        std::fs::write(path, testkit::scale::picture(&all))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        // After each number, since the next may take an hour.
+        if let Some(path) = picture {
+            std::fs::write(path, testkit::scale::picture(&all))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(true)
 }

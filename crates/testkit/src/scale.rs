@@ -5,7 +5,9 @@
 //! machine needs for its work: executing blocks and checking signatures takes
 //! no time here. What remains is the protocol over the distance.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+mod picture;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use engine::Chain as _;
 use engine::simulation::{Places, Plan, Submission, identity_seed, simulate};
@@ -15,6 +17,8 @@ use node::{
     store::MemoryDisk,
 };
 use wire::{Height, TransactionId};
+
+pub use picture::picture;
 
 use crate::{
     Violation,
@@ -221,85 +225,6 @@ fn block_times(disk: &MemoryDisk, finalized: &BTreeMap<usize, BTreeMap<u64, u64>
     times
 }
 
-/// Width and height of the picture, and the space around its diagram.
-const PICTURE: (f64, f64, f64) = (640.0, 360.0, 60.0);
-
-/// A picture of the finality of transfers over the number of validators.
-pub fn picture(all: &[Measured]) -> String {
-    let (width, height, margin) = PICTURE;
-    let top = all.iter().map(|one| one.transfer_ms.1).max().unwrap_or(1);
-    let step = [50, 100, 200, 500, 1_000, 2_000]
-        .into_iter()
-        .find(|step| top / step < 8)
-        .unwrap_or(5_000);
-    let top = (top / step + 1) * step;
-    let place = |index: usize, ms: u64| {
-        let across = (width - 2.0 * margin) / (all.len().max(2) - 1) as f64;
-        let x = margin + across * index as f64;
-        let y = height - margin - (height - 2.0 * margin) * ms as f64 / top as f64;
-        (x, y)
-    };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"{margin}\" y=\"28\" font-size=\"14\">From sending a transfer to its \
-         acknowledgement, simulated over eight regions</text>\n"
-    );
-    for tick in (0..=top / step).map(|n| n * step) {
-        let (x, y) = place(0, tick);
-        let right = width - margin;
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{x}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick} ms</text>",
-            x - 8.0,
-            y + 4.0
-        );
-    }
-    for (name, colour, of) in [
-        (
-            "median",
-            "#1f77b4",
-            (|one: &Measured| one.transfer_ms.0) as fn(&Measured) -> u64,
-        ),
-        ("99 of 100", "#d62728", |one| one.transfer_ms.1),
-        ("block, median", "#2ca02c", |one| one.block_ms.0),
-    ] {
-        let points: Vec<String> = all
-            .iter()
-            .enumerate()
-            .map(|(index, one)| place(index, of(one)))
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
-        let _ = writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            points.join(" ")
-        );
-        if let Some(last) = all.last() {
-            let (x, y) = place(all.len() - 1, of(last));
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>",
-                x,
-                y - 6.0
-            );
-        }
-    }
-    for (index, one) in all.iter().enumerate() {
-        let (x, _) = place(index, 0);
-        let y = height - margin + 20.0;
-        let _ = writeln!(
-            svg,
-            "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{} validators</text>",
-            one.validators
-        );
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,20 +242,5 @@ mod tests {
     fn percentiles_of_a_known_sample() {
         assert_eq!(percentiles((0..100).rev().collect()), (50, 99));
         assert_eq!(percentiles(Vec::new()), (0, 0));
-    }
-
-    #[test]
-    fn the_picture_names_every_number() {
-        let one = |validators| Measured {
-            validators,
-            offered: 1,
-            final_per_second: 1.0,
-            blocks_per_second: 1.0,
-            block_ms: (200, 300),
-            transfer_ms: (400, 900),
-        };
-        let svg = picture(&[one(4), one(100)]);
-        assert!(svg.contains("4 validators") && svg.contains("100 validators"));
-        assert!(svg.contains("1000 ms") && svg.ends_with("</svg>\n"));
     }
 }
