@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::LazyLock};
 
-use attest::{Moment, Roots, dcap, snp, tpm};
+use attest::{Moment, Roots, dcap, nitro, snp, tpm};
 use software::{archive, boot_log, ima_log};
 use wire::{Evidence, EvidenceKind, Height, SigningKey};
 
@@ -74,6 +74,25 @@ pub(crate) fn amd(bytes: &[u8]) {
     const HELD_MS: u64 = 1_767_225_600_000;
     static GOOD: LazyLock<Vec<Vec<u8>>> = LazyLock::new(amd_seeds);
     verify(EvidenceKind::SevSnp, bytes, HELD_MS, &GOOD);
+}
+
+pub(crate) fn nitro_seeds() -> Vec<Vec<u8>> {
+    ["aws/document.cose", "aws/document_debug.cose"]
+        .map(|name| {
+            nitro::pack(&captured(name))
+                .expect("it is a document")
+                .bytes
+        })
+        .into()
+}
+
+/// The evidence of a document, and bytes that are to be one.
+pub(crate) fn nitro(bytes: &[u8]) {
+    /// 2025-01-06.
+    const HELD_MS: u64 = 1_736_179_625_000;
+    let _ = nitro::pack(bytes);
+    static GOOD: LazyLock<Vec<Vec<u8>>> = LazyLock::new(nitro_seeds);
+    verify(EvidenceKind::AwsNitro, bytes, HELD_MS, &GOOD);
 }
 
 fn enroller() -> SigningKey {

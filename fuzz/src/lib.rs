@@ -135,6 +135,11 @@ pub const TARGETS: &[Target] = &[
         run: hosts::amd,
     },
     Target {
+        name: "evidence_nitro",
+        seeds: hosts::nitro_seeds,
+        run: hosts::nitro,
+    },
+    Target {
         name: "evidence_tpm",
         seeds: hosts::tpm_seeds,
         run: hosts::tpm,

@@ -8,7 +8,7 @@ use wire::{
     limits::MAX_EVIDENCE_BYTES,
 };
 
-use crate::{dcap, development, snp, tpm};
+use crate::{dcap, development, nitro, snp, tpm};
 
 /// The roots of trust, by kind of evidence.
 ///
@@ -24,6 +24,8 @@ pub struct Roots<'a> {
     pub intel: &'a [u8],
     /// AMD's roots, one for each generation of processors.
     pub amd: &'a [snp::Product<'a>],
+    /// Amazon's root certificate for Nitro Enclaves, DER.
+    pub aws: &'a [u8],
 }
 
 impl Default for Roots<'_> {
@@ -33,6 +35,7 @@ impl Default for Roots<'_> {
             tpm: &[],
             intel: dcap::INTEL_ROOT,
             amd: snp::PRODUCTS,
+            aws: nitro::AWS_ROOT,
         }
     }
 }
@@ -180,5 +183,6 @@ pub fn verify(
             dcap::verify(*kind, bytes, roots.intel, moment)
         }
         EvidenceKind::SevSnp => snp::verify(bytes, roots.amd, moment),
+        EvidenceKind::AwsNitro => nitro::verify(bytes, roots.aws, moment),
     }
 }

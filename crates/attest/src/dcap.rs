@@ -64,6 +64,13 @@ pub struct Collateral {
     pub platform_revocations: Vec<u8>,
 }
 
+/// A statement's date: of its tens of KiB nothing else is wanted here.
+#[derive(serde::Deserialize)]
+struct Dated<'a> {
+    #[serde(rename = "issueDate")]
+    issue_date: &'a str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 struct DcapEvidence {
     version: u8,
@@ -168,10 +175,8 @@ impl Collateral {
     /// which Intel renews yearly, only has to hold.
     fn issued_ms(&self) -> Result<u64, String> {
         let date = |json: &str| {
-            let value: serde_json::Value =
-                serde_json::from_str(json).map_err(|error| error.to_string())?;
-            let text = value["issueDate"].as_str().ok_or("no issue date")?;
-            let date = chrono::DateTime::parse_from_rfc3339(text);
+            let dated: Dated<'_> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+            let date = chrono::DateTime::parse_from_rfc3339(dated.issue_date);
             let seconds = date.map_err(|error| error.to_string())?.timestamp();
             u64::try_from(seconds).map_err(|error| error.to_string())
         };

@@ -20,6 +20,7 @@ mod claims;
 pub mod dcap;
 pub mod development;
 pub mod ear;
+pub mod nitro;
 pub mod snp;
 pub mod tpm;
 

@@ -27,6 +27,7 @@ pub(crate) const ANY_KIND: &[EvidenceKind] = &[
     EvidenceKind::SgxDcap,
     EvidenceKind::TdxDcap,
     EvidenceKind::SevSnp,
+    EvidenceKind::AwsNitro,
 ];
 
 /// Appraises what `peer` registered with.

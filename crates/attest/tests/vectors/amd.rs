@@ -101,6 +101,24 @@ fn roots_of_another_vendor_are_refused() {
     );
 }
 
+/// The captured report, changed by `change` and signed again by `endorsement`.
+fn report_by(endorsement: &Authority, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut report = milan_report();
+    change(&mut report[..0x2A0]);
+    let key =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &endorsement.private_key())
+            .unwrap();
+    let signature = key.sign(&SystemRandom::new(), &report[..0x2A0]).unwrap();
+    let (r, s) = signature.as_ref().split_at(48);
+    report[0x2A0..].fill(0);
+    for (at, scalar) in [(0x2A0, r), (0x2A0 + 72, s)] {
+        for (place, byte) in report[at..at + 48].iter_mut().zip(scalar.iter().rev()) {
+            *place = *byte;
+        }
+    }
+    report
+}
+
 /// A vendor of our own: real signatures, our roots, the captured report's form.
 struct Vendor {
     root: Authority,
@@ -130,24 +148,8 @@ impl Vendor {
         }
     }
 
-    /// The captured report, changed by `change` and signed again.
     fn report(&self, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-        let mut report = milan_report();
-        change(&mut report[..0x2A0]);
-        let key = EcdsaKeyPair::from_pkcs8(
-            &ECDSA_P384_SHA384_FIXED_SIGNING,
-            &self.endorsement.private_key(),
-        )
-        .unwrap();
-        let signature = key.sign(&SystemRandom::new(), &report[..0x2A0]).unwrap();
-        let (r, s) = signature.as_ref().split_at(48);
-        report[0x2A0..].fill(0);
-        for (at, scalar) in [(0x2A0, r), (0x2A0 + 72, s)] {
-            for (place, byte) in report[at..at + 48].iter_mut().zip(scalar.iter().rev()) {
-                *place = *byte;
-            }
-        }
-        report
+        report_by(&self.endorsement, change)
     }
 
     fn verify(&self, evidence: &Evidence, now: &str) -> Result<attest::Claims, EvidenceError> {
@@ -237,4 +239,108 @@ fn revocation_lists_are_believed_while_they_hold() {
     assert_no_flip_is_accepted(&evidence(&clean), 1, |evidence| {
         vendor.verify(evidence, NOW).is_ok()
     });
+}
+
+/// A key that AMD loads for a whole cloud (VLEK), as a vendor of our own does it: no
+/// report that is signed by a real one can be had with a licence, nor AMD's
+/// certificate of its signer (ASVK).
+struct Cloud {
+    vendor: Vendor,
+    signer: Authority,
+    loaded: Authority,
+}
+
+/// Octet of a report that says which key signed it (`KEY_INFO`, bits 2 to 4).
+const KEY_INFO: usize = 0x48;
+const LOADED_KEY: u8 = 1 << 2;
+
+impl Cloud {
+    fn new() -> Self {
+        let vendor = Vendor::new();
+        let (_, real) = x509_parser::parse_x509_certificate(&REAL_VCEK).unwrap();
+        // A VLEK's certificate names no hardware (AMD 57230, table 10).
+        let hardware = x509_parser::der_parser::oid!(1.3.6.1.4.1.3704.1.4);
+        let kept = real.extensions().iter().filter(|one| one.oid != hardware);
+        let extensions = kept
+            .map(|one| (one.oid.iter().unwrap().collect(), one.value.to_vec()))
+            .collect();
+        let signer = Authority::under(&vendor.root, "SEV-VLEK-Own", true, Lifetime::Long, vec![]);
+        let loaded = Authority::under(&signer, "SEV-VLEK", false, Lifetime::Long, extensions);
+        Self {
+            vendor,
+            signer,
+            loaded,
+        }
+    }
+
+    fn report(&self, key_info: u8) -> Vec<u8> {
+        report_by(&self.loaded, |report| report[KEY_INFO] = key_info)
+    }
+
+    fn verify(&self, evidence: &Evidence, now: &str) -> Result<attest::Claims, EvidenceError> {
+        // A product stands once for each of its signers.
+        let product = |signer| Product {
+            name: "Milan",
+            root: self.vendor.root.certificate(),
+            signer,
+        };
+        let products = [
+            product(self.vendor.signer.certificate()),
+            product(self.signer.certificate()),
+        ];
+        let roots = Roots {
+            amd: &products,
+            ..Roots::default()
+        };
+        verify(evidence, &roots, at(date_ms(now)))
+    }
+}
+
+#[test]
+fn a_loaded_key_vouches_for_no_chip() {
+    let cloud = Cloud::new();
+    let shown = |report: &[u8]| pack(report, cloud.loaded.certificate(), None);
+    let evidence = shown(&cloud.report(LOADED_KEY));
+    let claims = cloud.verify(&evidence, NOW).unwrap();
+    assert_eq!(claims.platform.chip, None);
+    // It is not AMD's, and a chip's key of the same vendor still is one.
+    assert_eq!(
+        verify_at(&evidence, date_ms(NOW)),
+        Err(EvidenceError::UnknownRoot(EvidenceKind::SevSnp))
+    );
+    let chips = pack(
+        &cloud.vendor.report(|_| ()),
+        cloud.vendor.endorsement.certificate(),
+        None,
+    );
+    assert!(cloud.verify(&chips, NOW).unwrap().platform.chip.is_some());
+    // A report that says a chip's key signed it.
+    match cloud.verify(&shown(&cloud.report(0)), NOW) {
+        Err(EvidenceError::Refused { reason, .. }) => {
+            assert!(reason.contains("not of the reported kind"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_revoked_loaded_key_or_its_signer_is_refused() {
+    let cloud = Cloud::new();
+    let report = cloud.report(LOADED_KEY);
+    let (from, until) = ("2025-12-01T00:00:00Z", "2026-02-01T00:00:00Z");
+    let evidence = |revoked: &[&Authority]| {
+        let list = list(&cloud.vendor.root, revoked, from, until);
+        pack(&report, cloud.loaded.certificate(), Some(&list))
+    };
+    let claims = cloud.verify(&evidence(&[]), NOW).unwrap();
+    assert!(claims.platform.revocation_checked);
+    // What is revoked of another chain is no matter.
+    let claims = cloud.verify(&evidence(&[&cloud.vendor.signer]), NOW);
+    assert!(claims.is_ok(), "{claims:?}");
+    for revoked in [&cloud.signer, &cloud.loaded] {
+        assert!(matches!(
+            cloud.verify(&evidence(&[revoked]), NOW),
+            Err(EvidenceError::Revoked { .. })
+        ));
+    }
 }

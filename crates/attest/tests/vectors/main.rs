@@ -7,6 +7,7 @@ mod amd;
 mod authority;
 mod intel;
 mod intel_forged;
+mod nitro;
 mod tpm;
 
 use attest::{Claims, EvidenceError, Moment, Roots, verify};

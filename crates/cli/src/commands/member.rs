@@ -201,10 +201,11 @@ fn evidence_kind(text: &str) -> Result<EvidenceKind, String> {
         EvidenceKind::SgxDcap,
         EvidenceKind::TdxDcap,
         EvidenceKind::SevSnp,
+        EvidenceKind::AwsNitro,
     ]
     .into_iter()
     .find(|kind| kind.name() == text)
-    .ok_or_else(|| "give development, tpm, sgx-dcap, tdx-dcap or sev-snp".to_owned())
+    .ok_or_else(|| "give development, tpm, sgx-dcap, tdx-dcap, sev-snp or aws-nitro".to_owned())
 }
 
 fn reference_value(text: &str) -> Result<ReferenceValue, String> {

@@ -15,6 +15,7 @@ const ANY_KIND: &[EvidenceKind] = &[
     EvidenceKind::SgxDcap,
     EvidenceKind::TdxDcap,
     EvidenceKind::SevSnp,
+    EvidenceKind::AwsNitro,
 ];
 
 /// Appraises evidence under the circle's rules.

@@ -37,6 +37,8 @@ pub enum EvidenceKind {
     TdxDcap = 3,
     /// AMD SEV-SNP.
     SevSnp = 4,
+    /// AWS Nitro Enclaves.
+    AwsNitro = 5,
 }
 
 impl EvidenceKind {
@@ -48,6 +50,7 @@ impl EvidenceKind {
             Self::SgxDcap => "sgx-dcap",
             Self::TdxDcap => "tdx-dcap",
             Self::SevSnp => "sev-snp",
+            Self::AwsNitro => "aws-nitro",
         }
     }
 }

@@ -36,6 +36,8 @@ pub enum Kind {
     TdxDcap,
     /// AMD SEV-SNP.
     SevSnp,
+    /// AWS Nitro Enclaves.
+    AwsNitro,
 }
 
 impl From<Kind> for EvidenceKind {
@@ -46,6 +48,7 @@ impl From<Kind> for EvidenceKind {
             Kind::SgxDcap => Self::SgxDcap,
             Kind::TdxDcap => Self::TdxDcap,
             Kind::SevSnp => Self::SevSnp,
+            Kind::AwsNitro => Self::AwsNitro,
         }
     }
 }
