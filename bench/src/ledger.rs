@@ -1,15 +1,16 @@
-//! Finality at light load, and signed transfers at saturation beside etcd's
-//! writes.
+//! Finality at light load, signed transfers at saturation beside etcd's writes and
+//! PostgreSQL's, finality at half of that rate, and the memory of each validator.
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use wire::AccountId;
 
 use crate::{
     circle::Circle,
     etcd,
     load::{self, Payer},
+    machine, postgres,
     statistics::{Samples, print_ratio},
 };
 
@@ -57,19 +58,22 @@ pub async fn run(binary: &Path, lengths: &Lengths) -> Result<()> {
         if p99 <= 300.0 { "reached" } else { "missed" }
     );
 
+    let pair = tokio::task::spawn_blocking(postgres::Pair::start).await??;
     let cluster = etcd::Cluster::start(3).await?;
     let mut clients = Vec::new();
     for member in 0..3 {
         clients.push(cluster.connect(member).await?);
     }
-    println!("values of {value_bytes} bytes on both sides, closed loops of {CONCURRENCY:?}");
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    println!("values of {value_bytes} bytes on all sides, closed loops of {CONCURRENCY:?}");
+    let (mut ours, mut peer, mut replicated) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..lengths.rounds {
         let (rate, back) = best_of_ours(&nodes, payers, lengths.round).await?;
         payers = back;
         ours.push(rate);
         peer.push(best_of_etcd(&clients, value_bytes, lengths.round).await?);
+        replicated.push(best_of_postgres(&pair, value_bytes, lengths.round)?);
     }
+    drop((clients, cluster));
     print_ratio(
         "acknowledged writes",
         "1/s",
@@ -78,7 +82,72 @@ pub async fn run(binary: &Path, lengths: &Lengths) -> Result<()> {
         "etcd, 3 members",
         &peer,
     );
+    print_ratio(
+        "acknowledged writes",
+        "1/s",
+        1.0,
+        &ours,
+        "PostgreSQL, 1+1",
+        &replicated,
+    );
+    drop(pair);
+    half_load(&nodes, &mut payers, &Samples::new(ours), lengths.light).await?;
+    print_memory(&circle)
+}
+
+/// Finality while half of the median rate at saturation is sent, at a steady rate.
+async fn half_load(
+    nodes: &[load::Node],
+    payers: &mut [Payer],
+    saturated: &Samples,
+    length: Duration,
+) -> Result<()> {
+    let per_second = saturated.median() / 2.0;
+    let interval = Duration::from_secs_f64(1.0 / per_second.max(1.0));
+    let latencies = load::steady_load(nodes, payers, interval, length).await?;
+    let latencies = Samples::milliseconds(&latencies);
+    let p99 = latencies.percentile(99.0);
+    println!(
+        "finality at half load, {per_second:.0} transfers a second, {} samples",
+        latencies.count()
+    );
+    println!(
+        "  p50 {:.1} ms, p99 {p99:.1} ms   goal p99 300 ms: {}",
+        latencies.median(),
+        if p99 <= 300.0 { "reached" } else { "missed" }
+    );
     Ok(())
+}
+
+/// Resident memory of each validator now, and at most so far.
+fn print_memory(circle: &Circle) -> Result<()> {
+    let status = circle.json(&["status"])?;
+    let parts = status["parts"].as_array().context("status lists parts")?;
+    for part in parts {
+        let (Some(name), Some(pid)) = (part["name"].as_str(), part["pid"].as_u64()) else {
+            continue;
+        };
+        if name.starts_with("node-") {
+            let (now, most) = machine::resident_mb(&pid.to_string())?;
+            println!("  {name}: {now:.0} MB resident, {most:.0} MB at most");
+        }
+    }
+    Ok(())
+}
+
+fn best_of_postgres(pair: &postgres::Pair, value_bytes: usize, length: Duration) -> Result<f64> {
+    let mut best = 0f64;
+    for concurrency in CONCURRENCY {
+        let (per_second, latencies) = pair.writes(concurrency, value_bytes, length)?;
+        let latencies = Samples::new(latencies);
+        println!(
+            "    postgres, {concurrency:>4} loops: {per_second:>8.0} 1/s, p50 {:.0} ms, p99 {:.0} ms",
+            latencies.median(),
+            latencies.percentile(99.0)
+        );
+        best = best.max(per_second);
+    }
+    Ok(best)
 }
 
 async fn best_of_ours(

@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use anyhow::{Context as _, Result};
+
 /// Prints processor, memory, kernel and the versions of the programs measured.
 pub fn print(programs: &[(&str, &[&str])]) {
     let field = |text: &str, key: &str| {
@@ -35,4 +37,21 @@ pub fn print(programs: &[(&str, &[&str])]) {
             .unwrap_or_else(|| "not installed".to_owned());
         println!("{program}: {version}");
     }
+}
+
+/// Megabytes of memory that a process holds now, and held at most; `self` is this one.
+///
+/// Errors: there is no such process.
+pub fn resident_mb(process: &str) -> Result<(f64, f64)> {
+    let path = format!("/proc/{process}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let field = |key: &str| -> Result<f64> {
+        let line = text.lines().find(|line| line.starts_with(key));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        let kib: f64 = kib
+            .with_context(|| format!("{path} has no {key}"))?
+            .parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    };
+    Ok((field("VmRSS:")?, field("VmHWM:")?))
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod machine;
 mod payload;
+mod postgres;
 mod quotes;
 mod run;
 mod service;
@@ -50,7 +51,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Finality, and transfers beside etcd's writes.
+    /// Finality, and transfers beside etcd's and PostgreSQL's writes.
     Ledger,
     /// Finality while one validator of four is stopped.
     Faults,
@@ -117,6 +118,7 @@ async fn main() -> Result<()> {
     machine::print(&[
         (&ringfort, &["--version"]),
         ("etcd", &["--version"]),
+        ("dpkg-query", &["--show", "postgresql"]),
         (&wasmtime, &["--version"]),
         ("openssl", &["version"]),
         ("knotd", &["--version"]),

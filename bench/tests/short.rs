@@ -104,3 +104,29 @@ fn shares_are_handed_on_in_memory() {
     let text = trust(&["resharing", "--committees", "4"]);
     assert!(text.contains("4 keykeepers, resharing"), "{text}");
 }
+
+#[test]
+#[ignore = "needs script/setup --bench; cargo test -p bench -- --ignored transfers"]
+fn transfers_are_measured_beside_etcd_and_postgresql() {
+    // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
+    let bench = std::path::Path::new(env!("CARGO_BIN_EXE_bench"));
+    let ringfort = bench.with_file_name("ringfort");
+    assert!(ringfort.exists(), "build it first: cargo build --workspace");
+    let output = Command::new(bench)
+        .args(["--rounds", "1", "--seconds", "1", "--ringfort"])
+        .arg(ringfort)
+        .arg("ledger")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for line in [
+        "etcd, 3 members",
+        "PostgreSQL, 1+1",
+        "finality at half load",
+        "node-3: ",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing: {text}");
+    }
+}
