@@ -11,7 +11,7 @@ use blst::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use wire::{CircleId, CircleKey, Digest, Header};
+use wire::{CircleId, CircleKey, Digest, Header, HeaderSummary};
 
 use crate::{ProofError, varint};
 
@@ -90,7 +90,7 @@ impl Certificate {
 ///         [`ProofError::Certificate`].
 /// Source: docs/spec/blocks.md §3.
 pub fn verify_header(
-    header: &Header,
+    header: &HeaderSummary,
     certificate: &Certificate,
     key: &CircleKey,
 ) -> Result<(), ProofError> {

@@ -8,7 +8,7 @@
 use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use wire::{CircleId, CircleKey, Digest, Header, Height, record};
+use wire::{CircleId, CircleKey, Digest, HeaderSummary, Height, record};
 
 use crate::{Certificate, Path, ProofError, certificate::SIGNATURE_BYTES, varint, verify_header};
 
@@ -30,9 +30,9 @@ pub const MAX_PROOF_BYTES: usize = MAX_KEY_BYTES + MAX_VALUE_BYTES + 16 * 1024;
 ///         every form but the canonical one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// The block's header. Its state root is not encoded: a decoded proof has
-    /// the root that its path leads to.
-    pub header: Header,
+    /// What the circle certified of the block. The state root is not encoded: a
+    /// decoded proof has the root that its path leads to.
+    pub header: HeaderSummary,
     /// The circle's signature over the header.
     pub certificate: Certificate,
     /// The state key ([`wire::state_key`]).
@@ -47,7 +47,7 @@ pub struct Proof {
 /// alone makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct CertifiedHeader {
-    header: Header,
+    header: HeaderSummary,
     certificate: Certificate,
     key: CircleKey,
 }
@@ -139,8 +139,7 @@ impl BorshSerialize for Proof {
         header.circle.serialize(writer)?;
         varint::write(header.height.0, writer)?;
         header.time_ms.serialize(writer)?;
-        header.parent.serialize(writer)?;
-        header.transactions.serialize(writer)?;
+        header.links.serialize(writer)?;
         let certificate = &self.certificate;
         varint::write(certificate.epoch, writer)?;
         varint::write(certificate.view, writer)?;
@@ -160,14 +159,13 @@ impl BorshSerialize for Proof {
 
 impl BorshDeserialize for Proof {
     fn deserialize_reader<R: Read>(reader: &mut R) -> IoResult<Self> {
-        let mut header = Header {
+        let mut header = HeaderSummary {
             version: u8::deserialize_reader(reader)?,
             circle: CircleId::deserialize_reader(reader)?,
             height: Height(varint::read(reader)?),
             time_ms: u64::deserialize_reader(reader)?,
-            parent: Digest::deserialize_reader(reader)?,
+            links: Digest::deserialize_reader(reader)?,
             state_root: Digest::default(),
-            transactions: Digest::deserialize_reader(reader)?,
         };
         let certificate = Certificate {
             epoch: varint::read(reader)?,

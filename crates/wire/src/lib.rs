@@ -24,7 +24,7 @@ mod transaction;
 mod webauthn;
 
 pub use action::*;
-pub use block::{Block, Header};
+pub use block::{Block, Header, HeaderSummary};
 pub use domain_name::{DomainName, MAX_LABEL_BYTES, MAX_NAME_BYTES, ParseNameError};
 pub use evidence_policy::{EvidencePolicy, EvidenceRules, MAX_ADVISORY_BYTES, SnpTcb, TcbStatus};
 pub use genesis::{

@@ -65,7 +65,7 @@ fn a_header_has_its_golden_digest() {
     assert_eq!(borsh::to_vec(&header).unwrap().len(), 145);
     assert_eq!(
         header.digest().to_string(),
-        "4f94ea5bbb2ac728645ace8327ae8fdbc1ae8df9c248e8eb00cdbfc7f1dcddbd"
+        "b942c64476a6b20a72dec3a0bbf6e59205dfc392210e9586023b6a87e05eeb38"
     );
 }
 

@@ -31,8 +31,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use wire::{
     AccountId, Amount, CheckedTransaction, CircleId, CircleKey, CircleKind, Digest, Genesis,
-    Header, Height, Parameters, Receipt, Reject, SigningKey, TransactionId, TransactionResult,
-    Validator,
+    Header, HeaderSummary, Height, Parameters, Receipt, Reject, SigningKey, TransactionId,
+    TransactionResult, Validator,
     record::{self, CircleRecord},
     state_key,
 };
@@ -293,7 +293,7 @@ pub fn client(nodes: &[&Node]) -> Client {
     Client::new(urls, circle.key, circle.id).unwrap()
 }
 
-fn certify(header: &Header, secret: &SecretKey) -> Certificate {
+fn certify(header: &HeaderSummary, secret: &SecretKey) -> Certificate {
     let mut certificate = Certificate {
         epoch: 0,
         view: header.height.0,
@@ -332,7 +332,8 @@ pub fn prove(
         parent: Digest::default(),
         state_root: Digest(root.0),
         transactions: Digest::default(),
-    };
+    }
+    .summary();
     let certificate = certify(&header, &circle.secret);
     let path = |key: &[u8]| {
         let (_, proof) = Sha256Jmt::new(&tree)

@@ -154,7 +154,7 @@ impl Manifest {
                 chunks: self.chunks,
             });
         }
-        proof::verify_header(&self.header, &self.certificate, key)
+        proof::verify_header(&self.header.summary(), &self.certificate, key)
             .map_err(FormatError::Certificate)?;
         Ok(CheckedManifest(self))
     }

@@ -147,8 +147,12 @@ impl Opening {
     ///
     /// Errors: [`OpenError::Certificate`]; [`OpenError::Write`], [`OpenError::Store`].
     pub fn write(self, certificate: &Certificate, path: &Path) -> Result<Manifest, OpenError> {
-        proof::verify_header(&self.header, certificate, &self.genesis.circle_key)
-            .map_err(OpenError::Certificate)?;
+        proof::verify_header(
+            &self.header.summary(),
+            certificate,
+            &self.genesis.circle_key,
+        )
+        .map_err(OpenError::Certificate)?;
         let commit = Commit {
             header: &self.header,
             transactions: &[],

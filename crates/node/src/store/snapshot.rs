@@ -254,7 +254,7 @@ impl Snapshot {
             )));
         }
         Ok(Proof {
-            header,
+            header: header.summary(),
             certificate,
             key: key.to_vec(),
             value,
