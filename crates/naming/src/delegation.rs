@@ -6,20 +6,19 @@
 //! the ledger's DS records already vouch for; the first time, its owner looks
 //! at what was found and decides.
 
-use std::{net::SocketAddr, str::FromStr as _, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use aws_lc_rs::{digest, signature};
+use aws_lc_rs::signature;
 use bytes::Bytes;
 use domain::{
     base::{
-        CanonicalOrd as _, Message, MessageBuilder, Name, ParsedName, Record, RecordData as _,
-        ToName as _, Ttl,
-        iana::{Class, DigestAlgorithm, Rcode, Rtype, SecurityAlgorithm},
+        Message, MessageBuilder, ParsedName, RecordData as _, ToName as _,
+        iana::{DigestAlgorithm, Rcode, Rtype, SecurityAlgorithm},
         name::FlattenInto as _,
         rdata::ComposeRecordData,
     },
     rdata::{
-        Dnskey, Ds, Rrsig, ZoneRecordData,
+        Dnskey, Rrsig, ZoneRecordData,
         dnssec::{ProtoRrsig, Timestamp},
     },
 };
@@ -29,9 +28,9 @@ use tokio::{
 };
 use wire::DomainName;
 
-type Owner = Name<Bytes>;
-type Data = ZoneRecordData<Bytes, Owner>;
-type Signature = Rrsig<Bytes, Owner>;
+use crate::names::{Data, OwnerName, absolute, canonical_octets, ds_of};
+
+type Signature = Rrsig<Bytes, OwnerName>;
 
 /// How long the subdomain's server has for one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,7 +95,7 @@ struct SignedSet {
 #[derive(Clone, Debug)]
 pub struct ChildZone {
     zone: DomainName,
-    name: Owner,
+    name: OwnerName,
     dnskeys: SignedSet,
     cds: SignedSet,
     cdnskeys: SignedSet,
@@ -115,7 +114,8 @@ impl ChildZone {
             zone: zone.clone(),
             reason,
         };
-        let name = absolute(zone).ok_or_else(|| malformed("it is no name of DNS".to_owned()))?;
+        let name =
+            absolute(zone.as_str()).ok_or_else(|| malformed("it is no name of DNS".to_owned()))?;
         let mut answers = [const { Vec::new() }; 3];
         for (answer, rtype) in answers.iter_mut().zip(ASKED) {
             let asked = tokio::time::timeout(TIMEOUT, ask(server, &name, rtype)).await;
@@ -131,7 +131,7 @@ impl ChildZone {
     ///
     /// Errors: what is wrong with the first that is none.
     pub fn of(zone: &DomainName, answers: [Vec<u8>; 3]) -> Result<Self, String> {
-        let name = absolute(zone).ok_or("it is no name of DNS")?;
+        let name = absolute(zone.as_str()).ok_or("it is no name of DNS")?;
         let [dnskeys, cds, cdnskeys] = answers;
         let [of_keys, of_cds, of_cdnskeys] = ASKED;
         Ok(Self {
@@ -317,12 +317,8 @@ pub fn ds_of_dnskey(zone: &DomainName, dnskey: &[u8]) -> Option<DsData> {
     )
     .ok()?;
     (key.is_zone_key() && protocol == 3)
-        .then(|| ds(&absolute(zone)?, &key, DigestAlgorithm::SHA256))
+        .then(|| ds(&absolute(zone.as_str())?, &key, DigestAlgorithm::SHA256))
         .flatten()
-}
-
-fn absolute(zone: &DomainName) -> Option<Owner> {
-    Name::from_str(zone.as_str()).ok()
 }
 
 fn compose(data: &impl ComposeRecordData) -> Vec<u8> {
@@ -332,24 +328,12 @@ fn compose(data: &impl ComposeRecordData) -> Vec<u8> {
     octets
 }
 
-/// RFC 4034 §5.1.4.
-fn ds(name: &Owner, key: &Dnskey<Bytes>, kind: DigestAlgorithm) -> Option<DsData> {
-    let mut octets = Vec::new();
-    name.compose_canonical(&mut octets).ok()?;
-    key.compose_canonical_rdata(&mut octets).ok()?;
-    let algorithm = match kind {
-        DigestAlgorithm::SHA256 => &digest::SHA256,
-        DigestAlgorithm::SHA384 => &digest::SHA384,
-        _ => return None,
-    };
-    let digest = digest::digest(algorithm, &octets);
-    let digest = Bytes::copy_from_slice(digest.as_ref());
-    let ds = Ds::new(key.key_tag(), key.algorithm(), kind, digest).ok()?;
-    Some(compose(&ds))
+fn ds(name: &OwnerName, key: &Dnskey<Bytes>, kind: DigestAlgorithm) -> Option<DsData> {
+    Some(compose(&ds_of(name, key, kind)?))
 }
 
 /// Whether `held`, a DS record's data, is of `key`.
-fn matches(name: &Owner, key: &Dnskey<Bytes>, held: &DsData) -> bool {
+fn matches(name: &OwnerName, key: &Dnskey<Bytes>, held: &DsData) -> bool {
     let kind = held.get(3).copied().map(DigestAlgorithm::from_int);
     kind.and_then(|kind| ds(name, key, kind))
         .is_some_and(|own| own == *held)
@@ -357,7 +341,7 @@ fn matches(name: &Owner, key: &Dnskey<Bytes>, held: &DsData) -> bool {
 
 /// RFC 4035 §5.3.
 fn verify(
-    name: &Owner,
+    name: &OwnerName,
     rtype: Rtype,
     set: &SignedSet,
     signature: &Signature,
@@ -375,8 +359,7 @@ fn verify(
     if !(timely && of_key && of_set) {
         return false;
     }
-    let ttl: Ttl = signature.original_ttl();
-    let mut octets = Vec::new();
+    let ttl = signature.original_ttl();
     let proto = ProtoRrsig::new(
         rtype,
         signature.algorithm(),
@@ -387,12 +370,7 @@ fn verify(
         signature.key_tag(),
         name.clone(),
     );
-    let _ = proto.compose_canonical(&mut octets);
-    let mut data: Vec<&Data> = set.records.iter().collect();
-    data.sort_by(|a, b| a.canonical_cmp(b));
-    for data in data {
-        let _ = Record::new(name, Class::IN, ttl, data).compose_canonical(&mut octets);
-    }
+    let octets = canonical_octets(&proto, name, ttl, &set.records);
     signed(key, &octets, signature.signature())
 }
 
@@ -426,7 +404,7 @@ fn rsa(public: &[u8]) -> Option<signature::RsaPublicKeyComponents<&[u8]>> {
 }
 
 /// Asks over TCP, so that nothing is cut off and the sender is not made up.
-async fn ask(server: SocketAddr, name: &Owner, rtype: Rtype) -> std::io::Result<Vec<u8>> {
+async fn ask(server: SocketAddr, name: &OwnerName, rtype: Rtype) -> std::io::Result<Vec<u8>> {
     let other = || std::io::Error::from(std::io::ErrorKind::Other);
     let mut id = [0; 2];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| other())?;
@@ -458,7 +436,7 @@ async fn ask(server: SocketAddr, name: &Owner, rtype: Rtype) -> std::io::Result<
 }
 
 /// The set of `rtype` at `name` in an answer, with its signatures.
-fn read_set(answer: Vec<u8>, name: &Owner, rtype: Rtype) -> Result<SignedSet, String> {
+fn read_set(answer: Vec<u8>, name: &OwnerName, rtype: Rtype) -> Result<SignedSet, String> {
     let message = Message::from_octets(Bytes::from(answer)).map_err(|error| error.to_string())?;
     let header = message.header();
     if header.rcode() != Rcode::NOERROR {

@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use domain::{
     base::{
-        CanonicalOrd as _, Name, Record, ToName as _,
+        CanonicalOrd as _, Name, Record, ToName as _, Ttl,
         iana::{Class, Rtype, SecurityAlgorithm},
     },
     rdata::{ZoneRecordData, dnssec::ProtoRrsig, dnssec::Timestamp},
@@ -124,13 +124,25 @@ pub fn signed_octets(
     inception: u32,
     expiration: u32,
 ) -> Vec<u8> {
+    let proto = proto(apex, owner, set, key_tag, inception, expiration);
+    canonical_octets(&proto, owner, set.ttl, &set.data)
+}
+
+/// The octets of a signature that says `proto` over records of `owner`
+/// (RFC 4034 §3.1.8.1).
+pub(crate) fn canonical_octets(
+    proto: &ProtoRrsig<OwnerName>,
+    owner: &OwnerName,
+    ttl: Ttl,
+    data: &[Data],
+) -> Vec<u8> {
     let mut octets = Vec::with_capacity(512);
     // Composing into a vector does not fail.
-    let _ = proto(apex, owner, set, key_tag, inception, expiration).compose_canonical(&mut octets);
-    let mut data: Vec<&Data> = set.data.iter().collect();
+    let _ = proto.compose_canonical(&mut octets);
+    let mut data: Vec<&Data> = data.iter().collect();
     data.sort_by(|a, b| a.canonical_cmp(b));
     for data in data {
-        let record = Record::new(owner, Class::IN, set.ttl, data);
+        let record = Record::new(owner, Class::IN, ttl, data);
         let _ = record.compose_canonical(&mut octets);
     }
     octets

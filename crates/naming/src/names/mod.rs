@@ -48,6 +48,7 @@ pub use self::{
     transfer::{KeySettings, SecondarySettings, TransferError, TransferSettings},
     zone::{Apex, Change, Data, Domain, Node, OwnerName, RrSet, Zone, ZoneSettings, absolute, ds},
 };
+pub(crate) use self::{dnssec::canonical_octets, zone::ds_of};
 use crate::{
     ledger::{Ledger, Post},
     remote::{Remote, RemoteAccount},

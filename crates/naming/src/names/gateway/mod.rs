@@ -170,19 +170,25 @@ impl Gateway {
 
     /// Whether `query` can be answered as well now as after [`Gateway::prepare`].
     pub fn is_prepared(&self, query: &[u8]) -> bool {
+        self.due(query).is_none()
+    }
+
+    /// What there is for `query`, if a node is to be asked for more and one may
+    /// answer.
+    fn due(&self, query: &[u8]) -> Option<Found> {
         let mut state = self.state();
         let is_away = state.away_until.is_some_and(|until| Instant::now() < until);
-        is_away || state.find(query).is_none_or(|found| !found.is_due)
+        if is_away {
+            return None;
+        }
+        state.find(query).filter(|found| found.is_due)
     }
 
     /// Has the ledger asked for what `query` needs and is not known, or not
     /// lately; comes back when it is there, or will not be.
     pub async fn prepare(&self, query: &[u8]) {
         for _ in 0..MAX_NAMES {
-            if self.is_prepared(query) {
-                return;
-            }
-            let Some(found) = self.state().find(query) else {
+            let Some(found) = self.due(query) else {
                 return;
             };
             let (done, answered) = oneshot::channel();

@@ -45,18 +45,27 @@ pub fn key_tag(key: &ZoneKey) -> Option<u16> {
 /// The DS record of a key of `apex` (RFC 4509: SHA-256), which its parent
 /// holds and by which a resolver may be told to trust the zone.
 pub fn ds(apex: &OwnerName, key: &ZoneKey) -> Option<Ds<Bytes>> {
-    let dnskey = dnskey(key)?;
+    ds_of(apex, &dnskey(key)?, DigestAlgorithm::SHA256)
+}
+
+/// The DS record of any zone's key (RFC 4034 §5.1.4); none by a digest other
+/// than SHA-256 and SHA-384.
+pub(crate) fn ds_of(
+    owner: &OwnerName,
+    key: &Dnskey<Bytes>,
+    kind: DigestAlgorithm,
+) -> Option<Ds<Bytes>> {
+    let algorithm = match kind {
+        DigestAlgorithm::SHA256 => &digest::SHA256,
+        DigestAlgorithm::SHA384 => &digest::SHA384,
+        _ => return None,
+    };
     let mut octets = Vec::new();
-    apex.compose_canonical(&mut octets).ok()?;
-    dnskey.compose_canonical_rdata(&mut octets).ok()?;
-    let digest = digest::digest(&digest::SHA256, &octets);
-    Ds::new(
-        dnskey.key_tag(),
-        SecurityAlgorithm::ECDSAP256SHA256,
-        DigestAlgorithm::SHA256,
-        Bytes::copy_from_slice(digest.as_ref()),
-    )
-    .ok()
+    owner.compose_canonical(&mut octets).ok()?;
+    key.compose_canonical_rdata(&mut octets).ok()?;
+    let digest = digest::digest(algorithm, &octets);
+    let digest = Bytes::copy_from_slice(digest.as_ref());
+    Ds::new(key.key_tag(), key.algorithm(), kind, digest).ok()
 }
 
 /// The keys whose signatures count: those in the DNSKEY RRset.

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wire::{AccountId, DomainName, Height, NameServerTerms};
 
+pub(crate) use self::keys::ds_of;
 pub use self::{
     apex::Apex,
     domain::{Domain, Node, RrSet, Standing},
