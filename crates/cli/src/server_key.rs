@@ -1,16 +1,12 @@
 //! A server's key as commands name it: a PKCS #8 file, or `tpm:LABEL[@DEVICE]`.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use client::server_key::{KeyHolder, ServerIdentity, read_private_key, signing_key};
-use platform::tpm::{AccountKey, Tpm};
 use wire::{PublicKey, Signature, SigningKey};
 
-use crate::tpm_key::{self, Place};
+use crate::tpm_key::{self, LoadedKey, Place};
 
 /// The longest file that is read as a key.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -46,7 +42,7 @@ impl ServerKeyPlace {
                 let identity = key.and_then(|key| ServerIdentity::of(&key));
                 identity.with_context(|| format!("read {}", path.display()))
             }
-            Self::Tpm(place) => Ok(ServerIdentity::held(Arc::new(HeldInTpm::open(place)?))?),
+            Self::Tpm(place) => Ok(ServerIdentity::held(Arc::new(LoadedKey::open(place)?))?),
         }
     }
 
@@ -69,7 +65,7 @@ impl ServerKeyPlace {
                 ))
             }
             Self::Tpm(place) => {
-                let held = HeldInTpm::open(place)?;
+                let held = LoadedKey::open(place)?;
                 let mut signatures = Vec::new();
                 for purpose in purposes {
                     let digest = wire::signed_digest(purpose, message);
@@ -92,50 +88,13 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
-/// A key in a TPM that signs handshakes.
-struct HeldInTpm {
-    public: PublicKey,
-    loaded: Mutex<(Tpm, AccountKey)>,
-}
-
-impl HeldInTpm {
-    fn open(place: &Place) -> anyhow::Result<Self> {
-        let mut tpm = Tpm::open(&place.device)
-            .with_context(|| format!("open the TPM at {}", place.device))?;
-        let key = tpm
-            .account_key(&place.label)
-            .with_context(|| format!("make the key {} in the TPM", place.label))?;
-        Ok(Self {
-            public: key.public(),
-            loaded: Mutex::new((tpm, key)),
-        })
-    }
-}
-
-impl std::fmt::Debug for HeldInTpm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HeldInTpm({})", self.public)
-    }
-}
-
-impl Drop for HeldInTpm {
-    fn drop(&mut self) {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tpm, key) = &mut *loaded;
-        // A TPM has few places for keys.
-        let _ = key.release(tpm);
-    }
-}
-
-impl KeyHolder for HeldInTpm {
+impl KeyHolder for LoadedKey {
     fn public(&self) -> PublicKey {
-        self.public
+        self.public()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, String> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tpm, key) = &mut *loaded;
-        key.sign_octets(tpm, message)
+        self.with(|tpm, key| key.sign_octets(tpm, message))
             .map_err(|error| error.to_string())
     }
 }

@@ -38,13 +38,13 @@ pub fn place(text: &str) -> Option<Place> {
     })
 }
 
-/// A key in a TPM.
-pub struct TpmSigner {
+/// A key in a TPM, loaded while this lives.
+pub struct LoadedKey {
     public: PublicKey,
-    loaded: Arc<Mutex<(Tpm, AccountKey)>>,
+    loaded: Mutex<(Tpm, AccountKey)>,
 }
 
-impl TpmSigner {
+impl LoadedKey {
     /// Has the TPM make the key.
     ///
     /// Errors: there is no TPM there, or it refuses.
@@ -56,8 +56,46 @@ impl TpmSigner {
             .with_context(|| format!("make the key {} in the TPM", place.label))?;
         Ok(Self {
             public: key.public(),
-            loaded: Arc::new(Mutex::new((tpm, key))),
+            loaded: Mutex::new((tpm, key)),
         })
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Has the TPM do something with the key; nobody else uses it meanwhile.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Tpm, &mut AccountKey) -> T) -> T {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tpm, key) = &mut *loaded;
+        work(tpm, key)
+    }
+}
+
+impl std::fmt::Debug for LoadedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoadedKey({})", self.public)
+    }
+}
+
+impl Drop for LoadedKey {
+    fn drop(&mut self) {
+        // A TPM has few places for keys; the resource manager would free it, a
+        // bare socket would not.
+        let _ = self.with(|tpm, key| key.release(tpm));
+    }
+}
+
+/// An account's key in a TPM.
+pub struct TpmSigner(Arc<LoadedKey>);
+
+impl TpmSigner {
+    /// Has the TPM make the key.
+    ///
+    /// Errors: as for [`LoadedKey::open`].
+    pub fn open(place: &Place) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(LoadedKey::open(place)?)))
     }
 
     /// The identity of this key's wallet, which the TPM sealed: made the first
@@ -66,77 +104,47 @@ impl TpmSigner {
     ///
     /// Errors: the file cannot be read or written, or is of another TPM.
     pub fn wallet_identity(&self, directory: &Path) -> anyhow::Result<Zeroizing<String>> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tpm, _) = &mut *loaded;
-        let path = directory.join(format!("tpm-{}.sealed", self.public.account()));
-        let sealed = match std::fs::read(&path) {
-            Ok(bytes) => borsh::from_slice::<Sealed>(&bytes)
-                .with_context(|| format!("{} is damaged", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let made = client::wallet::new_identity();
-                // To no register: a wallet outlives an update of the firmware.
-                let sealed = tpm
-                    .seal(&[], made.as_bytes())
-                    .context("seal the wallet's key")?;
-                write_new(&path, &borsh::to_vec(&sealed)?)
-                    .with_context(|| format!("write {}", path.display()))?;
-                sealed
-            }
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
-        let secret = tpm
-            .unseal(&sealed)
-            .with_context(|| format!("have the TPM open {}", path.display()))?;
-        let text = std::str::from_utf8(&secret).context("the wallet's key is no text")?;
-        Ok(Zeroizing::new(text.to_owned()))
+        let path = directory.join(format!("tpm-{}.sealed", self.0.public.account()));
+        self.0.with(|tpm, _| wallet_identity(tpm, &path))
     }
 }
 
-/// Writes a file that is on disk, whole, when this returns; never another's.
-fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let partial = path.with_extension("partial");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::hard_link(&partial, path)?;
-    std::fs::remove_file(&partial)?;
-    std::fs::File::open(directory)?.sync_all()
-}
-
-impl Drop for TpmSigner {
-    fn drop(&mut self) {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tpm, key) = &mut *loaded;
-        // A TPM has few places for keys; the resource manager would free it, a
-        // bare socket would not.
-        let _ = key.release(tpm);
-    }
+fn wallet_identity(tpm: &mut Tpm, path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let sealed = match std::fs::read(path) {
+        Ok(bytes) => borsh::from_slice::<Sealed>(&bytes)
+            .with_context(|| format!("{} is damaged", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let made = client::wallet::new_identity();
+            // To no register: a wallet outlives an update of the firmware.
+            let sealed = tpm
+                .seal(&[], made.as_bytes())
+                .context("seal the wallet's key")?;
+            client::write_new(path, &borsh::to_vec(&sealed)?)?;
+            sealed
+        }
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let secret = tpm
+        .unseal(&sealed)
+        .with_context(|| format!("have the TPM open {}", path.display()))?;
+    let text = std::str::from_utf8(&secret).context("the wallet's key is no text")?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 impl Signer for TpmSigner {
     fn public(&self) -> PublicKey {
-        self.public
+        self.0.public
     }
 
     fn sign(
         &self,
         transaction: Transaction,
     ) -> Pin<Box<dyn Future<Output = Result<SignedTransaction, SignerError>> + Send + '_>> {
-        let loaded = self.loaded.clone();
+        let key = Arc::clone(&self.0);
         Box::pin(async move {
             let work = move || {
-                let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-                let (tpm, key) = &mut *loaded;
                 let signature = key
-                    .sign_challenge(tpm, transaction.challenge())
+                    .with(|tpm, key| key.sign_challenge(tpm, transaction.challenge()))
                     .map_err(|error| SignerError(error.to_string()))?;
                 Ok(SignedTransaction {
                     transaction,

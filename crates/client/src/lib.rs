@@ -39,4 +39,4 @@ pub use proof::{Proof, Proven};
 pub use protected::Protected;
 pub use reqwest::Url;
 pub use run::User;
-pub use sealed_file::SealedFileError;
+pub use sealed_file::{SealedFileError, write_new};

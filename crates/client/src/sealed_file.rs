@@ -108,6 +108,14 @@ pub(crate) fn read(
     }
 }
 
+/// Writes a new file for its owner alone, on disk when this returns.
+///
+/// Errors: [`SealedFileError::Exists`]: another's is never overwritten; the
+///         file system fails.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealedFileError> {
+    write_durably(path, bytes, Existing::Keep)
+}
+
 /// Distinguishes temporary files of one process.
 static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 

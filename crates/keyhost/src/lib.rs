@@ -24,4 +24,4 @@ pub use holder::Holder;
 pub use host::{Host, HostError, Progress};
 pub use link::{LinkError, Recovering, make, recover, restore};
 pub use program::Program;
-pub use remote::Remote;
+pub use remote::{Remote, read_proven};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::account::Account;
+use client::{Client, account::Account};
 use keykeeper::{Circle, CircleError, Reading};
 use wire::{Action, CircleId, KeyRequestId, TransactionId, state_key};
 
@@ -27,30 +27,32 @@ fn unavailable(error: impl std::fmt::Display) -> CircleError {
     CircleError::Unavailable(error.to_string())
 }
 
+/// Reads entries by proofs, as keykeepers and those who restore them do.
+///
+/// Errors: [`CircleError::Unavailable`].
+pub async fn read_proven(client: &Client, keys: Vec<Vec<u8>>) -> Result<Reading, CircleError> {
+    let all = client.proven_many(keys).await.map_err(unavailable)?;
+    let first = all
+        .first()
+        .ok_or_else(|| unavailable("nothing was asked"))?;
+    Ok(Reading {
+        height: first.height(),
+        time_ms: first.time_ms(),
+        header: first.header_digest(),
+        values: all
+            .iter()
+            .map(|proven| proven.value().map(<[u8]>::to_vec))
+            .collect(),
+    })
+}
+
 impl Circle for Remote {
     fn id(&self) -> CircleId {
         self.0.client().circle()
     }
 
     async fn read(&self, keys: Vec<Vec<u8>>) -> Result<Reading, CircleError> {
-        let all = self
-            .0
-            .client()
-            .proven_many(keys)
-            .await
-            .map_err(unavailable)?;
-        let first = all
-            .first()
-            .ok_or_else(|| unavailable("nothing was asked"))?;
-        Ok(Reading {
-            height: first.height(),
-            time_ms: first.time_ms(),
-            header: first.header_digest(),
-            values: all
-                .iter()
-                .map(|proven| proven.value().map(<[u8]>::to_vec))
-                .collect(),
-        })
+        read_proven(self.0.client(), keys).await
     }
 
     async fn requests(&self) -> Result<Vec<KeyRequestId>, CircleError> {

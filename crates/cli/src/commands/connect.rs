@@ -52,11 +52,7 @@ impl Connect {
     ///
     /// Errors: the ledger names no such server; it is not the one.
     pub fn execute(self, session: &Session) -> anyhow::Result<Status> {
-        let runtime = super::runtime()?;
-        let done = runtime.block_on(self.run(session));
-        // A read of the terminal cannot be called off.
-        runtime.shutdown_background();
-        done
+        super::converse(self.run(session))
     }
 
     async fn run(self, session: &Session) -> anyhow::Result<Status> {

@@ -143,7 +143,7 @@ pub fn names(daemon: &Daemon) -> anyhow::Result<Status> {
 pub fn signer(config: &Path) -> anyhow::Result<Status> {
     begin();
     let config: naming::names::signer::SignerConfig = read(config)?;
-    with_holder(config.label.as_ref(), Asker::of(&config), |holder| {
+    with_holder(config.label.as_ref(), (&config).into(), |holder| {
         naming::names::signer::run(config.clone(), holder)
     })
 }
@@ -152,14 +152,7 @@ pub fn signer(config: &Path) -> anyhow::Result<Status> {
 pub fn certificate_authority(daemon: &Daemon) -> anyhow::Result<Status> {
     begin();
     let config: naming::ca::CaConfig = read(&daemon.config)?;
-    let asker = Asker {
-        circle: config.circle,
-        circle_key: config.circle_key,
-        nodes: &config.nodes,
-        key_file: &config.key_file,
-        passphrase_file: &config.passphrase_file,
-    };
-    with_holder(config.label.as_ref(), asker, |holder| {
+    with_holder(config.label.as_ref(), (&config).into(), |holder| {
         naming::ca::run(config.clone(), holder)
     })
 }

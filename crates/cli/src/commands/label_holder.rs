@@ -10,6 +10,7 @@ use client::{
 };
 use keyhost::{Holder, HostError, LinkError, Program};
 use naming::{
+    ca::CaConfig,
     held::{HolderFailed, KeyHolder, LabelSettings},
     names::signer::SignerConfig,
 };
@@ -41,9 +42,20 @@ pub struct Asker<'a> {
     pub passphrase_file: &'a Path,
 }
 
-impl<'a> Asker<'a> {
-    /// The zone signer's account.
-    pub fn of(config: &'a SignerConfig) -> Self {
+impl<'a> From<&'a SignerConfig> for Asker<'a> {
+    fn from(config: &'a SignerConfig) -> Self {
+        Self {
+            circle: config.circle,
+            circle_key: config.circle_key,
+            nodes: &config.nodes,
+            key_file: &config.key_file,
+            passphrase_file: &config.passphrase_file,
+        }
+    }
+}
+
+impl<'a> From<&'a CaConfig> for Asker<'a> {
+    fn from(config: &'a CaConfig) -> Self {
         Self {
             circle: config.circle,
             circle_key: config.circle_key,

@@ -52,11 +52,7 @@ impl Listen {
     /// Errors: the ledger holds another key or certificate at the name; the
     ///         address cannot be listened at.
     pub fn execute(self, session: &Session) -> anyhow::Result<Status> {
-        let runtime = super::runtime()?;
-        let done = runtime.block_on(self.run(session));
-        // A read of the terminal cannot be called off.
-        runtime.shutdown_background();
-        done
+        super::converse(self.run(session))
     }
 
     async fn run(self, session: &Session) -> anyhow::Result<Status> {

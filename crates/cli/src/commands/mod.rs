@@ -89,6 +89,17 @@ pub fn execute(session: &Session, command: Command) -> anyhow::Result<Status> {
     }
 }
 
+/// Runs a command that reads the terminal until `conversation` ends.
+///
+/// Errors: the conversation's; as for [`runtime`].
+fn converse(conversation: impl Future<Output = anyhow::Result<Status>>) -> anyhow::Result<Status> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(conversation);
+    // A read of the terminal cannot be called off.
+    runtime.shutdown_background();
+    done
+}
+
 /// The runtime that commands of the SDK run on.
 ///
 /// Errors: the operating system gives no thread or no poller.

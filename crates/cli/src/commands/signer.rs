@@ -23,10 +23,7 @@ use naming::{
 };
 use wire::{DomainName, KEY_SIGNING_FLAGS};
 
-use super::{
-    daemon,
-    label_holder::{self, Asker},
-};
+use super::{daemon, label_holder};
 use crate::{
     failure::{Advice, Status},
     session::Session,
@@ -76,10 +73,9 @@ pub fn execute(session: &Session, signer: Signer) -> anyhow::Result<Status> {
     let runtime = super::runtime()?;
     // A new key is its holder's to make.
     let held = match &command {
-        Command::RollZsk(_) | Command::RollKsk(_) => runtime.block_on(label_holder::hold(
-            config.label.as_ref(),
-            Asker::of(&config),
-        ))?,
+        Command::RollZsk(_) | Command::RollKsk(_) => {
+            runtime.block_on(label_holder::hold(config.label.as_ref(), (&config).into()))?
+        }
         Command::Keys | Command::ConfirmDs(_) => None,
     };
     let holder = held.map(|held| held as Arc<dyn KeyHolder>);

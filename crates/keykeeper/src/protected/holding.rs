@@ -16,7 +16,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
-use threshold::LabelKey;
+use threshold::{DerivedKey, LabelKey};
 use wire::{LabelName, record::Label, state_key};
 
 use super::{ByHost, Core, CoreError, now};
@@ -95,7 +95,10 @@ where
 }
 
 fn point(key: &LabelKey, context: &[u8]) -> Result<Point, CoreError> {
-    let scalar = key.p256(context);
+    point_of(&key.p256(context))
+}
+
+fn point_of(scalar: &DerivedKey) -> Result<Point, CoreError> {
     PrivateKey::from_private_key(&ECDH_P256, scalar.as_bytes())
         .ok()
         .and_then(|private| private.compute_public_key().ok())
@@ -104,10 +107,11 @@ fn point(key: &LabelKey, context: &[u8]) -> Result<Point, CoreError> {
 }
 
 fn sign(key: &LabelKey, context: &[u8], message: &[u8]) -> Result<EcdsaSignature, CoreError> {
-    let public = point(key, context)?;
+    let scalar = key.p256(context);
+    let public = point_of(&scalar)?;
     EcdsaKeyPair::from_private_key_and_public_key(
         &ECDSA_P256_SHA256_FIXED_SIGNING,
-        key.p256(context).as_bytes(),
+        scalar.as_bytes(),
         &public,
     )
     .ok()

@@ -1,9 +1,9 @@
 //! `ringfort key escrow …`: members keep pieces of keykeepers' shares, so that lost
 //! keykeepers can be restored (docs/operations/keys.md).
 
-use anyhow::Context as _;
 use client::Client;
-use keykeeper::{Reading, recovery};
+use keyhost::read_proven;
+use keykeeper::recovery;
 use serde::Serialize;
 use wire::{
     AccountId, Action, EscrowKey, PublicKey, SetEscrowKey,
@@ -154,21 +154,6 @@ fn show(session: &Session) -> anyhow::Result<Status> {
     Ok(Status::Done)
 }
 
-/// Proven values, as the keykeeper's crate reads them.
-pub(super) async fn read(client: &Client, keys: Vec<Vec<u8>>) -> anyhow::Result<Reading> {
-    let all = client.proven_many(keys).await?;
-    let first = all.first().context("nothing was asked")?;
-    Ok(Reading {
-        height: first.height(),
-        time_ms: first.time_ms(),
-        header: first.header_digest(),
-        values: all
-            .iter()
-            .map(|proven| proven.value().map(<[u8]>::to_vec))
-            .collect(),
-    })
-}
-
 /// An Ed25519 key's bytes.
 ///
 /// Errors: another kind of key.
@@ -197,7 +182,7 @@ fn check(session: &Session, holder: &Holder) -> anyhow::Result<Status> {
         let mut checked = Vec::new();
         for keeper in keepers(&client).await? {
             let key = keeper_key(&keeper)?;
-            let reading = read(&client, recovery::member_keys(&key)).await?;
+            let reading = read_proven(&client, recovery::member_keys(&key)).await?;
             let piece = recovery::check_piece(client.circle(), key, &reading, &secret);
             let trouble = piece.err().map(|error| error.to_string());
             checked.push(Checked { keeper, trouble });

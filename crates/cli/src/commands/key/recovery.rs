@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use borsh::BorshDeserialize as _;
-use keyhost::{Files, Recovering};
+use keyhost::{Files, Recovering, read_proven};
 use keykeeper::recovery::{self, HandedOver, RecoveryRequest};
 use serde::Serialize;
 use wire::{CircleId, Evidence, Measurement, PublicKey};
@@ -187,7 +187,7 @@ fn hand_over(
         .with_context(|| format!("{} is no request to restore", request.display()))?;
     let client = user::client(session)?;
     let reading =
-        runtime()?.block_on(escrow::read(&client, recovery::member_keys(&parsed.keeper)))?;
+        runtime()?.block_on(read_proven(&client, recovery::member_keys(&parsed.keeper)))?;
     let secret = holder.secret(session)?;
     let (piece, claims) = recovery::hand_over(client.circle(), &parsed, &reading, &secret)?;
     let sealed = borsh::to_vec(&piece)?;
