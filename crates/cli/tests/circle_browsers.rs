@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use harness::{Circle, Ended, component, wait_for};
+use harness::{Circle, Ended, component, programs::Running, wait_for};
 
 const NAME: &str = "hello.internal";
 
@@ -226,16 +226,6 @@ fn replace_file(circle: &Circle, file: &str, text: &str) {
     std::fs::write(&own, text).unwrap();
     let own = own.to_str().unwrap();
     ended(program("mount", &["--bind", own, file])).success("mount");
-}
-
-/// A process that ends with the test.
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A resolver on the port that stock libraries ask, to which the circle's names

@@ -7,10 +7,14 @@ mod harness;
 use std::{
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
-use harness::{Circle, free_port, wait_for};
+use harness::{
+    Circle, free_port,
+    programs::{Running, run},
+    wait_for,
+};
 
 const NAME: &str = "hello.internal";
 const ZONE: &str = "sub.hello.internal";
@@ -19,38 +23,6 @@ const WWW: &str = "www.sub.hello.internal";
 /// Resolvers ask name servers at port 53 alone: the child has an address of
 /// loopback to itself.
 const CHILD: &str = "127.53.0.1";
-
-/// A program that ends with the test.
-struct Running(Child);
-
-impl Running {
-    fn start(program: &str, arguments: &[&str], log: &Path) -> Self {
-        let log = std::fs::File::create(log).unwrap();
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} is installed by script/setup: {error}"));
-        Self(child)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: run script/setup: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    (output.status.success(), said)
-}
 
 /// Knot DNS with the child's zone, which it signs.
 struct Knot {
@@ -148,24 +120,6 @@ impl Unbound {
         let at = ["@127.0.0.1", "-p", &port, "+dnssec", "+time=3", "+tries=1"];
         run("dig", &[&at[..], &[name, rtype]].concat()).1
     }
-
-    /// delv, which validates itself what it is handed.
-    fn delv(&self, circle: &Circle, name: &str, rtype: &str) -> String {
-        let ds = circle.anchor();
-        let fields: Vec<&str> = ds.split_whitespace().collect();
-        let anchor = format!(
-            "trust-anchors {{ \"{}\" static-ds {} \"{}\"; }};\n",
-            fields[0],
-            fields[3..6].join(" "),
-            fields[6..].concat()
-        );
-        let file = circle.scratch("anchor.delv");
-        std::fs::write(&file, anchor).unwrap();
-        let port = self.port.to_string();
-        let file = file.to_str().unwrap();
-        let at = ["@127.0.0.1", "-p", &port, "+root=internal", "-a", file];
-        run("delv", &[&at[..], &[name, rtype]].concat()).1
-    }
 }
 
 /// The tags of the DS records that the circle's zone has of the child.
@@ -233,7 +187,7 @@ fn follows(circle: &Circle, name: &str) {
             "; negative response, fully validated",
         ),
     ] {
-        let said = unbound.delv(circle, asked, rtype);
+        let said = circle.delv_at(unbound.port, asked, rtype);
         assert!(said.contains(wanted), "{asked} {rtype}: {said}");
         assert!(said.contains("fully validated"), "{asked} {rtype}: {said}");
     }

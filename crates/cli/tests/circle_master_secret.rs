@@ -17,7 +17,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use harness::{
     Circle, Ended, component,
     keys::{code, derived},
-    search::{Secret, files, found_in, found_in_memory, found_in_swap, ledger_export, processes},
+    search::{Secret, assert_not_stored, found_in_memory, found_in_swap, processes},
 };
 
 /// A keykeeper's state, opened with its host's sealing key (docs/spec/keys.md §2).
@@ -108,14 +108,7 @@ fn the_master_secret_is_in_no_process_no_file_and_not_on_the_ledger() {
     // Nothing where there is no swap. This test's own memory is not locked: a machine that
     // swaps it out while it runs has too little.
     assert_eq!(found_in_swap(&secrets), [""; 0], "in swap");
-    let mut all = Vec::new();
-    files(&circle.state(), &mut all);
-    for path in &all {
-        let bytes = std::fs::read(path).unwrap();
-        assert_eq!(found_in(&secrets, &bytes), [""; 0], "in {}", path.display());
-    }
-    let ledger = ledger_export(&circle);
-    assert_eq!(found_in(&secrets, &ledger), [""; 0], "on the ledger");
+    assert_not_stored(&circle, &secrets);
     only_the_payload_has_its_labels_key(&circle);
 }
 
@@ -135,12 +128,5 @@ fn only_the_payload_has_its_labels_key(circle: &Circle) {
         // the search finds what is there.
         assert_eq!(found_in_memory(pid, &secrets), ["in hex"], "in the enclave");
     }
-    let mut all = Vec::new();
-    files(&circle.state(), &mut all);
-    for path in &all {
-        let bytes = std::fs::read(path).unwrap();
-        assert_eq!(found_in(&secrets, &bytes), [""; 0], "in {}", path.display());
-    }
-    let ledger = ledger_export(circle);
-    assert_eq!(found_in(&secrets, &ledger), [""; 0], "on the ledger");
+    assert_not_stored(circle, &secrets);
 }

@@ -5,10 +5,10 @@ mod harness;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use harness::{Circle, Ended, free_port, wait_for};
+use harness::{Circle, Ended, free_port, programs::Running, wait_for};
 
 #[test]
 fn a_zone_goes_out_to_stock_checkers_and_comes_back_changed() {
@@ -154,15 +154,6 @@ fn a_file_with_names_of_nobody_or_of_others_changes_nothing() {
     assert_eq!(exported(), before, "a dry run sends nothing");
     import(ours, &[]).success("import");
     assert!(exported().contains("192.0.2.1"));
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// GnuTLS' server with a raw public key (RFC 7250), which gives back what it

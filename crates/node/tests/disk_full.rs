@@ -8,20 +8,17 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use harness::{EPOCH, PATIENCE, configure, free_ports, until};
+use harness::{EPOCH, PATIENCE, configure, free_ports, namespace::Namespaces, until};
 use node::{
     DiskConfig, Node,
     sample::{self, BALANCE, Circle},
 };
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
-
-/// Set for the test that runs inside of a namespace of its own.
-const INSIDE: &str = "RINGFORT_TEST_NAMESPACE";
 
 /// The validator whose disk is small.
 const SMALL: usize = 3;
@@ -32,30 +29,13 @@ const RESERVE_MB: u64 = 16;
 
 /// Runs `test` again where it may mount a file system, or says that it is there.
 fn is_inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let unshare = ["--mount", "--pid", "--fork"];
-    let possible = Command::new("unshare")
-        .args(unshare)
-        .args(["mount", "-t", "tmpfs", "-o", "size=1m", "none", "/mnt"])
-        .output();
-    if !possible.is_ok_and(|tried| tried.status.success()) {
-        eprintln!("skipped: {test} mounts a small file system: run it as root");
-        return false;
-    }
-    let status = Command::new("timeout")
-        .args(["--kill-after=5", "200", "unshare"])
-        .args(unshare)
-        .arg("--kill-child=KILL")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", test])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed in its namespace: {status}");
-    false
+    let namespaces = Namespaces {
+        kinds: &["--mount", "--pid", "--fork"],
+        probe: &["mount", "-t", "tmpfs", "-o", "size=1m", "none", "/mnt"],
+        needs: "mounts a small file system: run it as root",
+        seconds: 200,
+    };
+    namespaces.is_inside(test)
 }
 
 /// Transfers one unit so many times by a node, each final before the next.

@@ -31,6 +31,8 @@ mod committee;
 mod derive;
 mod encryption;
 mod escrow;
+#[cfg(test)]
+mod founded;
 mod keeper;
 mod label;
 mod message;

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod keys;
+pub mod programs;
 pub mod search;
 pub mod tpm;
 pub mod user;
@@ -346,6 +347,11 @@ impl Circle {
     /// What delv, which trusts the keys that `signer keys` names, says of a
     /// question to the name node.
     pub fn delv(&self, name: &str, rtype: &str) -> String {
+        self.delv_at(self.base_port + 153, name, rtype)
+    }
+
+    /// As [`Circle::delv`], of a question to whoever answers at a local `port`.
+    pub fn delv_at(&self, port: u16, name: &str, rtype: &str) -> String {
         let ds = self.anchor();
         let fields: Vec<&str> = ds.split_whitespace().collect();
         let anchor = format!(
@@ -356,7 +362,7 @@ impl Circle {
         );
         let file = self.state().join("run/anchor.delv");
         std::fs::write(&file, anchor).unwrap();
-        let port = (self.base_port + 153).to_string();
+        let port = port.to_string();
         let output = Command::new("delv")
             .args(["@127.0.0.1", "-p", &port, "+root=internal", "-a"])
             .arg(&file)

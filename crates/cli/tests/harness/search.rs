@@ -20,7 +20,7 @@ pub struct Secret {
 /// The longest secret that is looked for; chunks overlap by as much.
 pub const LONGEST: usize = 128;
 
-pub fn found_in<'a>(secrets: &'a [Secret], haystack: &[u8]) -> Vec<&'a str> {
+fn found_in<'a>(secrets: &'a [Secret], haystack: &[u8]) -> Vec<&'a str> {
     secrets
         .iter()
         .filter(|secret| memchr::memmem::find(haystack, &secret.bytes).is_some())
@@ -130,7 +130,7 @@ pub fn processes(circle: &Circle) -> (Vec<(u32, String)>, Vec<u32>) {
 }
 
 /// Every block of the ledger, as the API exports it.
-pub fn ledger_export(circle: &Circle) -> Vec<u8> {
+fn ledger_export(circle: &Circle) -> Vec<u8> {
     let client = super::user::client(circle);
     let height = circle.height();
     let mut export = Vec::new();
@@ -141,4 +141,17 @@ pub fn ledger_export(circle: &Circle) -> Vec<u8> {
         }
     });
     export
+}
+
+/// Asserts that no file of the circle, and no block of its ledger, holds any of
+/// `secrets`.
+pub fn assert_not_stored(circle: &Circle, secrets: &[Secret]) {
+    let mut all = Vec::new();
+    files(&circle.state(), &mut all);
+    for path in &all {
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(found_in(secrets, &bytes), [""; 0], "in {}", path.display());
+    }
+    let ledger = ledger_export(circle);
+    assert_eq!(found_in(secrets, &ledger), [""; 0], "on the ledger");
 }

@@ -3,6 +3,8 @@
 // Every test program uses a part of it.
 #![allow(dead_code)]
 
+pub mod namespace;
+
 use std::{
     fs,
     net::{SocketAddr, TcpListener},

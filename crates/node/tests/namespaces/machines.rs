@@ -13,8 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Set for the test that runs inside of a namespace of its own.
-const INSIDE: &str = "RINGFORT_TEST_NAMESPACE";
+use super::harness::namespace::Namespaces;
 
 /// Which configuration a process of this test program runs a node with.
 pub const CONFIG: &str = "RINGFORT_TEST_NODE";
@@ -31,49 +30,25 @@ const BOOT: &str = "echo up; read -r number; ip link set lo up \
     && ip link set eth0 up && exec \"$0\" \"$@\" >&2";
 
 /// Runs `test` of this program again in a network and a process namespace of
-/// its own, or says that it is there already.
-///
-/// Nothing of it is left behind: what it starts ends with its namespace.
+/// its own, or says that it is there already, between two bridges.
 pub fn is_inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        run("ip link set lo up");
-        for side in [Side::Main, Side::Apart] {
-            let (bridge, subnet) = (side.bridge(), side as u8);
-            run(&format!("ip link add name {bridge} type bridge"));
-            run(&format!("ip addr add 10.77.{subnet}.254/24 dev {bridge}"));
-            run(&format!("ip link set {bridge} up"));
-        }
-        return true;
-    }
-    let possible = Command::new("unshare")
-        .args([
-            "--net", "--pid", "--fork", "ip", "link", "add", "name", "probe", "type", "bridge",
-        ])
-        .output();
-    if !possible.is_ok_and(|tried| tried.status.success()) {
-        eprintln!(
-            "skipped: {test} needs network namespaces and bridges: run it as root, with iproute2"
-        );
+    let namespaces = Namespaces {
+        kinds: &["--net", "--pid", "--fork"],
+        probe: &["ip", "link", "add", "name", "probe", "type", "bridge"],
+        needs: "needs network namespaces and bridges: run it as root, with iproute2",
+        seconds: 270,
+    };
+    if !namespaces.is_inside(test) {
         return false;
     }
-    let status = Command::new("timeout")
-        .args([
-            "--kill-after=5",
-            "270",
-            "unshare",
-            "--net",
-            "--pid",
-            "--fork",
-        ])
-        .arg("--kill-child=KILL")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", test])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed in its namespace: {status}");
-    false
+    run("ip link set lo up");
+    for side in [Side::Main, Side::Apart] {
+        let (bridge, subnet) = (side.bridge(), side as u8);
+        run(&format!("ip link add name {bridge} type bridge"));
+        run(&format!("ip addr add 10.77.{subnet}.254/24 dev {bridge}"));
+        run(&format!("ip link set {bridge} up"));
+    }
+    true
 }
 
 fn run(command: &str) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
-use crate::{Asker, Board, OneTimeKey, Phase, Post, Task, Verdict, answer};
+use crate::{Asker, OneTimeKey, answer, founded};
 
 const CIRCLE: CircleId = CircleId([1; 32]);
 const LABEL: &[u8] = b"a label";
@@ -12,27 +12,7 @@ const MEMBERS: usize = 4;
 
 /// A committee of three, dealt in round 1.
 fn made() -> (Committee, Vec<Keeper>) {
-    let mut keepers: Vec<Keeper> = (1..=3).map(|seed| Keeper::new([seed; 32])).collect();
-    let invited = keepers.iter().map(Keeper::key).collect();
-    let mut board = Board::new(Task::first(CIRCLE, 1, None, invited)).unwrap();
-    while board.phase() != Phase::Closed {
-        for (index, keeper) in keepers.iter_mut().enumerate() {
-            match keeper.act(&board, [index as u8; 32]).unwrap().unwrap() {
-                Post::Join(join) => board.join(keeper.key(), join),
-                Post::Deal(dealing) => board.deal(keeper.key(), dealing),
-                Post::Answer(answer) => board.answer(keeper.key(), answer),
-            }
-            .unwrap();
-        }
-        board.close_phase();
-    }
-    let Some(Verdict::Done(conclusion)) = board.verdict() else {
-        panic!("no key");
-    };
-    for keeper in &mut keepers {
-        keeper.settle(&board).unwrap();
-    }
-    (conclusion.committee, keepers)
+    founded::keepers(CIRCLE, 3)
 }
 
 fn secret(member: usize) -> [u8; 32] {

@@ -12,8 +12,8 @@ use wire::CircleId;
 
 use super::*;
 use crate::{
-    Answer, Board, Dealing, ENCRYPTION_OVERHEAD, EncryptionError, Join, MAX_ENCRYPTED_BYTES, Phase,
-    Post, Task, Verdict, encrypt,
+    Answer, Dealing, ENCRYPTION_OVERHEAD, EncryptionError, Join, MAX_ENCRYPTED_BYTES, encrypt,
+    founded,
 };
 
 const LABEL: &[u8] = b"a label";
@@ -22,28 +22,9 @@ const LABEL: &[u8] = b"a label";
 fn four() -> &'static (Committee, Vec<Vec<u8>>) {
     static FOUR: OnceLock<(Committee, Vec<Vec<u8>>)> = OnceLock::new();
     FOUR.get_or_init(|| {
-        let mut keepers: Vec<Keeper> = (1..=4).map(|seed| Keeper::new([seed; 32])).collect();
-        let invited = keepers.iter().map(Keeper::key).collect();
-        let mut board = Board::new(Task::first(CircleId([1; 32]), 1, None, invited)).unwrap();
-        while board.phase() != Phase::Closed {
-            for (index, keeper) in keepers.iter_mut().enumerate() {
-                match keeper.act(&board, [index as u8; 32]).unwrap().unwrap() {
-                    Post::Join(join) => board.join(keeper.key(), join),
-                    Post::Deal(dealing) => board.deal(keeper.key(), dealing),
-                    Post::Answer(answer) => board.answer(keeper.key(), answer),
-                }
-                .unwrap();
-            }
-            board.close_phase();
-        }
-        let Some(Verdict::Done(conclusion)) = board.verdict() else {
-            panic!("no key");
-        };
-        for keeper in &mut keepers {
-            keeper.settle(&board).unwrap();
-        }
+        let (committee, keepers) = founded::keepers(CircleId([1; 32]), 4);
         let stored = keepers.iter().map(|keeper| keeper.encode().to_vec());
-        (conclusion.committee, stored.collect())
+        (committee, stored.collect())
     })
 }
 
