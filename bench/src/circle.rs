@@ -4,10 +4,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
-use client::{SecretString, keyfile};
+use client::{
+    Client, SecretString, Url,
+    account::Account,
+    keyfile::{self, UnlockedKey},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use wire::CircleId;
@@ -82,15 +87,39 @@ impl Circle {
 
     /// The user's account, which holds the funds.
     pub async fn funder(&self, node: &Node) -> Result<Payer> {
-        let user = self.state.path().join("user");
-        let passphrase = fs::read_to_string(user.join("passphrase"))?;
-        let passphrase = SecretString::from(passphrase.trim().to_owned());
-        let key = keyfile::open(&user.join("user.key"), &passphrase)?;
+        let key = self.user_key()?;
         let account = node.get(&format!("/v1/accounts/{}", key.account())).await?;
         let sequence = account["record"]["sequence"]
             .as_u64()
             .context("the account has no sequence")?;
         Ok(Payer::new(key.signer(), sequence, self.id()?))
+    }
+
+    /// A client of all nodes.
+    pub fn client(&self) -> Result<Client> {
+        let shown = self.json(&["circle", "show"])?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("circle show");
+        let nodes = shown["nodes"].as_array().context("circle show")?;
+        let nodes = nodes
+            .iter()
+            .map(|url| Ok(Url::parse(&text(url)?)?))
+            .collect::<Result<Vec<_>>>()?;
+        let circle_key = text(&shown["circle_key"])?.parse()?;
+        Ok(Client::new(nodes, circle_key, self.id()?)?)
+    }
+
+    /// The user's key.
+    pub fn user_key(&self) -> Result<UnlockedKey> {
+        let user = self.state.path().join("user");
+        let passphrase = fs::read_to_string(user.join("passphrase"))?;
+        let passphrase = SecretString::from(passphrase.trim().to_owned());
+        Ok(keyfile::open(&user.join("user.key"), &passphrase)?)
+    }
+
+    /// The user's account, as an SDK has it.
+    pub fn owner(&self) -> Result<Account> {
+        let key = Arc::new(self.user_key()?);
+        Ok(Account::new(self.client()?, key, None))
     }
 
     fn id(&self) -> Result<CircleId> {

@@ -13,6 +13,7 @@ mod host;
 mod ledger;
 mod load;
 mod machine;
+mod names;
 mod payload;
 mod postgres;
 mod quotes;
@@ -84,10 +85,18 @@ enum What {
     },
     /// Certificates by ACME beside Pebble.
     Acme,
+    /// From a name's change to the answer that shows it; what its proof costs.
+    Names,
     /// Authoritative DNS over UDP beside Knot DNS, NSD and a bare echo.
     Dns {
         /// Names in the zone.
         #[arg(long, default_value_t = 100_000)]
+        names: u32,
+    },
+    /// Authoritative DNS over TLS and HTTPS beside NSD and dnsdist.
+    Encrypted {
+        /// Names in the zone.
+        #[arg(long, default_value_t = 20_000)]
         names: u32,
     },
     /// The zone signer of `dns`.
@@ -123,6 +132,8 @@ async fn main() -> Result<()> {
         ("openssl", &["version"]),
         ("knotd", &["--version"]),
         ("nsd", &["-v"]),
+        ("dnsdist", &["--version"]),
+        ("dpkg-query", &["--show", "dnsperf"]),
         ("dpkg-query", &["--show", "pebble"]), // it does not say its own
     ]);
     let round = Duration::from_secs(arguments.seconds);
@@ -149,7 +160,9 @@ async fn main() -> Result<()> {
         }
         What::Host { python } => host::run(python.as_deref(), rounds, arguments.seconds),
         What::Acme => acme::run(&arguments.ringfort, rounds).await,
+        What::Names => names::run(&arguments.ringfort, rounds).await,
         What::Dns { names } => dns::run(names, rounds, round),
+        What::Encrypted { names } => dns::run_encrypted(names, rounds, round),
         What::DnsSigner(_) | What::DnsServer(_) | What::DnsEcho { .. } => Ok(()),
     }
 }

@@ -54,7 +54,42 @@ fn dns_is_measured_beside_knot_nsd_and_an_echo() {
 }
 
 #[test]
-fn certificates_by_acme_are_measured_beside_pebble() {
+fn dns_over_tls_and_https_is_measured_beside_nsd_and_dnsdist() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args([
+            "--rounds",
+            "1",
+            "--seconds",
+            "1",
+            "encrypted",
+            "--names",
+            "200",
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    let measured = |server: &str| {
+        let lines = text.lines().filter(|line| line.trim().starts_with(server));
+        lines.filter(|line| line.contains("answers/s")).count()
+    };
+    // Over kept connections and over new ones; NSD speaks TLS alone.
+    assert_eq!(measured("ringfort"), 4, "{text}");
+    assert_eq!(measured("nsd"), 2, "{text}");
+    assert_eq!(measured("dnsdist+knot"), 4, "{text}");
+}
+
+#[test]
+fn a_names_change_is_measured_until_it_is_answered() {
+    let text = of_a_circle(&["names"]);
+    for line in ["answered over DNS", "octets", "verified in"] {
+        assert!(text.contains(line), "{line:?} is missing: {text}");
+    }
+}
+
+/// What a benchmark says, one round of which runs in a circle of its own.
+fn of_a_circle(arguments: &[&str]) -> String {
     // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
     let bench = std::path::Path::new(env!("CARGO_BIN_EXE_bench"));
     let ringfort = bench.with_file_name("ringfort");
@@ -62,12 +97,18 @@ fn certificates_by_acme_are_measured_beside_pebble() {
     let output = Command::new(bench)
         .args(["--rounds", "1", "--ringfort"])
         .arg(ringfort)
-        .arg("acme")
+        .args(arguments)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
+    text
+}
+
+#[test]
+fn certificates_by_acme_are_measured_beside_pebble() {
+    let text = of_a_circle(&["acme"]);
     // Each of eight accounts made its twelve orders, of either server.
     let lines = text.lines().filter(|line| line.contains("certificates/s"));
     assert_eq!(

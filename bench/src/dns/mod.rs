@@ -5,6 +5,7 @@
 //! that follows from its height; a hundred of its names change each second
 //! while it is measured. The peers hold the zone from a file and stand still.
 
+mod encrypted;
 mod ledger;
 mod load;
 mod serve;
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::servers::Server;
 pub use self::{
+    encrypted::run as run_encrypted,
     load::echo,
     serve::{Arguments, serve, sign},
 };
@@ -90,7 +92,7 @@ impl Workload {
 }
 
 /// An A query in wire form (RFC 1035 §4.1), with DO if asked.
-fn query(name: &str, dnssec_ok: bool) -> Vec<u8> {
+pub fn query(name: &str, dnssec_ok: bool) -> Vec<u8> {
     let mut octets = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(dnssec_ok)];
     for label in name.split('.') {
         octets.push(label.len() as u8);
@@ -123,7 +125,7 @@ pub fn run(names: u32, rounds: usize, length: Duration) -> Result<()> {
     );
     serve::write_zone(names, &keys, &directory.path().join("zone"))?;
     let servers = [
-        servers::ours(names, &keys)?,
+        servers::ours(names, &keys, &[])?,
         servers::knot(directory.path())?,
         servers::nsd(directory.path())?,
         servers::echo()?,

@@ -6,7 +6,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path};
 
 use anyhow::{Context as _, Result};
 use naming::names::{
-    Change, FrontSettings, NamesConfig, RateLimit, Tolerance, Zone, ZoneSettings, now_ms,
+    Change, FrontSettings, IdentitySettings, NamesConfig, RateLimit, Tolerance, Zone, ZoneSettings,
+    now_ms,
     signer::{self, ServerSettings, SignerConfig, keys::FileKeys, roll, signing::Signing},
 };
 use wire::{
@@ -39,6 +40,18 @@ pub struct Arguments {
     /// Where the name server answers.
     #[arg(long)]
     pub listen: SocketAddr,
+    /// Where it answers over TLS.
+    #[arg(long)]
+    pub tls: Option<SocketAddr>,
+    /// Where it answers over HTTPS.
+    #[arg(long)]
+    pub https: Option<SocketAddr>,
+    /// Its key, PEM.
+    #[arg(long)]
+    pub key_file: Option<std::path::PathBuf>,
+    /// Its certificate, PEM.
+    #[arg(long)]
+    pub certificate_file: Option<std::path::PathBuf>,
 }
 
 /// Makes keys at `keys` and writes the signed zone as a zone file for peers.
@@ -122,6 +135,12 @@ pub async fn serve(arguments: &Arguments) -> Result<()> {
         nodes: Vec::new(),
         fronts: FrontSettings {
             listen: vec![arguments.listen],
+            tls: arguments.tls.into_iter().collect(),
+            https: arguments.https.into_iter().collect(),
+            identity: arguments.key_file.clone().map(|key_file| IdentitySettings {
+                key_file,
+                certificate_file: arguments.certificate_file.clone(),
+            }),
             workers: NonZeroUsize::new(1),
             // As NSD's: the loader is exempt from ours anyway, being local.
             rate_limit: RateLimit {

@@ -62,6 +62,8 @@ pub struct Server {
     /// Makes the names it holds change, if they can.
     pub changes: Option<Changes>,
     process: Process,
+    /// The server behind a proxy, whose work counts as its own.
+    behind: Option<Process>,
     _signer: Option<Process>,
 }
 
@@ -77,6 +79,7 @@ impl Server {
             address,
             changes: None,
             process: start(name, SERVER_CORE, program, arguments)?,
+            behind: None,
             _signer: None,
         })
     }
@@ -102,9 +105,10 @@ impl Server {
         bail!("{} does not answer", self.name)
     }
 
-    /// Its process and all that it started.
+    /// Its processes and all that they started.
     fn processes(&self) -> Vec<u32> {
-        let mut all = vec![self.process.0.id()];
+        let own = std::iter::once(&self.process).chain(&self.behind);
+        let mut all: Vec<u32> = own.map(|process| process.0.id()).collect();
         let mut at = 0;
         while at < all.len() {
             let path = format!("/proc/{0}/task/{0}/children", all[at]);
@@ -204,12 +208,13 @@ impl Drop for Changes {
     }
 }
 
-fn free() -> Result<SocketAddr> {
+/// An address that nobody has.
+pub fn free() -> Result<SocketAddr> {
     Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Our signer and name server.
-pub fn ours(names: u32, keys: &Path) -> Result<Server> {
+/// Our signer and name server; `more` options go to the latter.
+pub fn ours(names: u32, keys: &Path, more: &[(&str, String)]) -> Result<Server> {
     let (feed, address) = (free()?, free()?);
     let program = std::env::current_exe()?;
     let (names, feed, listen) = (names.to_string(), feed.to_string(), address.to_string());
@@ -220,7 +225,11 @@ pub fn ours(names: u32, keys: &Path) -> Result<Server> {
         ]
     };
     let mut signer = start("signer", LOADER_CORE, &program, &with("dns-signer"))?;
-    let mut server = Server::start("ringfort", address, &program, &with("dns-server"))?;
+    let mut arguments = with("dns-server").to_vec();
+    for (option, value) in more {
+        arguments.extend([*option, value.as_str()]);
+    }
+    let mut server = Server::start("ringfort", address, &program, &arguments)?;
     let inputs = [signer.0.stdin.take(), server.process.0.stdin.take()];
     server.changes = Some(Changes::of(inputs.into_iter().flatten().collect()));
     server._signer = Some(signer);
@@ -246,10 +255,33 @@ pub fn knot(directory: &Path) -> Result<Server> {
 
 /// NSD with the zone file in `directory`.
 pub fn nsd(directory: &Path) -> Result<Server> {
+    nsd_with(directory, "")
+}
+
+/// NSD that answers over TLS at `tls` too.
+pub fn nsd_with_tls(
+    directory: &Path,
+    tls: SocketAddr,
+    key: &Path,
+    certificate: &Path,
+) -> Result<Server> {
+    let more = format!(
+        "  ip-address: {}@{}\n  tls-service-key: \"{}\"\n  tls-service-pem: \"{}\"\n  tls-port: {}\n  \
+         tcp-count: 1000\n",
+        tls.ip(),
+        tls.port(),
+        key.display(),
+        certificate.display(),
+        tls.port()
+    );
+    nsd_with(directory, &more)
+}
+
+fn nsd_with(directory: &Path, more: &str) -> Result<Server> {
     let address = free()?;
     let at = directory.display();
     let text = format!(
-        "server:\n  ip-address: 127.0.0.1@{}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{at}\"\n  \
+        "server:\n  ip-address: 127.0.0.1@{}\n{more}  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{at}\"\n  \
          database: \"\"\n  pidfile: \"\"\n  xfrdfile: \"{at}/xfrd\"\n  xfrdir: \"{at}\"\n  zonelistfile: \"{at}/list\"\n  \
          rrl-ratelimit: 0\n  server-count: 1\nremote-control:\n  control-enable: no\n\
          zone:\n  name: {APEX}\n  zonefile: zone\n",
@@ -259,6 +291,35 @@ pub fn nsd(directory: &Path) -> Result<Server> {
     fs::write(&path, text)?;
     let path = path.to_string_lossy().into_owned();
     Server::start("nsd", address, Path::new("nsd"), &["-d", "-c", &path])
+}
+
+/// dnsdist, with a cache of every name, before Knot DNS: all on the servers' core.
+pub fn dnsdist(
+    directory: &Path,
+    tls: SocketAddr,
+    https: SocketAddr,
+    (key, certificate): (&Path, &Path),
+    names: u32,
+) -> Result<Server> {
+    let behind = knot(directory)?;
+    let address = free()?;
+    let (key, certificate) = (key.display(), certificate.display());
+    let text = format!(
+        "setLocal('{address}')\naddTLSLocal('{tls}', '{certificate}', '{key}')\n\
+         addDOHLocal('{https}', '{certificate}', '{key}', '/dns-query')\n\
+         setMaxTCPClientThreads(1)\nsetMaxTCPConnectionsPerClient(0)\n\
+         newServer({{address='{}', checkInterval=3600}})\n\
+         getPool(''):setCache(newPacketCache({}, {{maxTTL=86400}}))\n",
+        behind.address,
+        u64::from(names) * 2 + 1000,
+    );
+    let path = directory.join("dnsdist.conf");
+    fs::write(&path, text)?;
+    let path = path.to_string_lossy().into_owned();
+    let arguments = ["--supervised", "--disable-syslog", "-C", &path];
+    let mut server = Server::start("dnsdist+knot", address, Path::new("dnsdist"), &arguments)?;
+    server.behind = Some(behind.process);
+    Ok(server)
 }
 
 /// The echo.
