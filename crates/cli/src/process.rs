@@ -61,9 +61,12 @@ impl ProcessId {
         true
     }
 
-    /// Writes it to `path`, as `PID START`.
+    /// Writes it to `path`, as `PID START`: whoever reads meanwhile finds the old one
+    /// or this one.
     pub fn write(self, path: &Path) -> std::io::Result<()> {
-        std::fs::write(path, format!("{} {}\n", self.pid, self.started_ticks))
+        let new = path.with_extension("new");
+        std::fs::write(&new, format!("{} {}\n", self.pid, self.started_ticks))?;
+        std::fs::rename(new, path)
     }
 
     /// Reads what [`ProcessId::write`] wrote; none for anything else.
@@ -128,6 +131,24 @@ mod tests {
             std::fs::write(&path, bad).unwrap();
             assert_eq!(ProcessId::read(&path), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn whoever_reads_while_it_is_written_finds_a_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("part.pid");
+        let own = ProcessId::of(std::process::id()).unwrap();
+        own.write(&path).unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || (0..500).for_each(|_| own.write(&path).unwrap())
+        });
+        while !writer.is_finished() {
+            assert_eq!(ProcessId::read(&path), Some(own));
+        }
+        writer.join().unwrap();
+        let left = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(left, 1, "only the file is left");
     }
 
     #[test]
