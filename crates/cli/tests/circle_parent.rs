@@ -19,10 +19,10 @@ const APEX: &str = "circle.example";
 const NAME: &str = "hello.circle.example";
 
 /// A circle whose zone is `APEX` and whose name node answers at `NODE`, as an
-/// operator sets it up.
+/// operator would set it up: `up` writes the parts' files, so they are changed
+/// while it runs, and the parts start again.
 fn circle() -> Circle {
     let circle = Circle::up_with(&["--apex", APEX]);
-    circle.ringfort(&["down"]);
     let replace = |file: &str, from: &str, to: &str| {
         let path = circle.state().join(file);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -35,7 +35,8 @@ fn circle() -> Circle {
     let own = "addresses = [\"127.0.0.1\"]";
     let public = format!("addresses = [\"{NODE}\"]");
     replace("signer/signer.toml", own, &public);
-    circle.ringfort(&["up"]);
+    circle.kill("names");
+    circle.kill("signer");
     circle
 }
 
