@@ -134,6 +134,7 @@ async fn main() -> Result<()> {
         ("nsd", &["-v"]),
         ("dnsdist", &["--version"]),
         ("dpkg-query", &["--show", "dnsperf"]),
+        ("h2load", &["--version"]),
         ("dpkg-query", &["--show", "pebble"]), // it does not say its own
     ]);
     let round = Duration::from_secs(arguments.seconds);

@@ -1,22 +1,19 @@
 //! Answers over TLS and over HTTPS, one core served: beside NSD, which speaks
 //! the first, and dnsdist before Knot DNS, which speaks both.
 //!
-//! dnsperf asks, over connections that it keeps, and then over connections of
-//! one query each, which is what the handshake costs. One core of it does not
-//! outrun one core of every server, so that the processor time which a server
-//! takes for a query is the figure, and the rate is what dnsperf came to.
+//! Over TLS dnsperf asks, over connections that it keeps and then over ones of
+//! one query each, which shows what a handshake costs; over HTTPS h2load does
+//! (dnsperf 2.10 loses responses there, whoever gives them). One core of either
+//! does not outrun one core of every server: the figure is the processor time
+//! that a server takes for a query, and the rate is what the loader came to.
 
 use std::{
-    fmt::Write as _,
-    fs,
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::Command,
-    time::Duration,
+    fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path,
+    process::Command, time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::{
@@ -28,55 +25,48 @@ use crate::statistics::Samples;
 /// Connections at a time.
 const CONNECTIONS: &str = "16";
 
+/// Queries outstanding on each of them, and on all.
+const OF_EACH: &str = "16";
+const OF_ALL: &str = "256";
+
 /// The key and the certificate that all servers show.
 const KEY_FILE: &str = "server.key";
 const CERTIFICATE_FILE: &str = "server.pem";
+
+/// What is asked: as dnsperf reads it, and as h2load does.
+const QUESTIONS: &str = "questions";
+const PLACES: &str = "places";
 
 /// How a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Tls,
+    /// A connection for each query.
+    TlsOnce,
     Https,
 }
 
 impl Way {
+    const ALL: [Self; 3] = [Self::Tls, Self::TlsOnce, Self::Https];
+
     fn describe(self) -> &'static str {
         match self {
             Self::Tls => "over TLS",
-            Self::Https => "over HTTPS (GET)",
+            Self::TlsOnce => "over TLS, a connection for each query",
+            Self::Https => "over HTTPS (HTTP/2, GET)",
         }
     }
 
-    /// Queries outstanding on all connections. dnsperf 2.10 loses responses, of any
-    /// server, where an HTTP/2 connection has several.
-    fn outstanding(self) -> &'static str {
+    /// Asks for `length`.
+    ///
+    /// Errors: the loader cannot be run; more than one query in a hundred has no
+    ///         answer.
+    fn ask(self, server: SocketAddr, at: &Path, length: Duration) -> Result<Round> {
+        let seconds = length.as_secs().max(1).to_string();
         match self {
-            Self::Tls => "256",
-            Self::Https => CONNECTIONS,
-        }
-    }
-
-    /// dnsperf's word.
-    fn mode(self) -> &'static str {
-        match self {
-            Self::Tls => "dot",
-            Self::Https => "doh",
-        }
-    }
-}
-
-/// How long a connection lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Kept,
-    OneQuery,
-}
-
-impl Life {
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Kept => "connections are kept",
-            Self::OneQuery => "a connection for each query",
+            Self::Tls => dnsperf(server, at, &seconds, &[]),
+            Self::TlsOnce => dnsperf(server, at, &seconds, &["-O", "num-queries-per-conn=1"]),
+            Self::Https => h2load(server, at, &seconds),
         }
     }
 }
@@ -90,13 +80,13 @@ struct Peer {
 impl Peer {
     fn address(&self, way: Way) -> Option<SocketAddr> {
         match way {
-            Way::Tls => self.tls,
+            Way::Tls | Way::TlsOnce => self.tls,
             Way::Https => self.https,
         }
     }
 }
 
-/// What one run of dnsperf came to.
+/// What one run of a loader came to.
 struct Round {
     per_second: f64,
     completed: f64,
@@ -107,18 +97,16 @@ pub fn run(names: u32, rounds: usize, length: Duration) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let at = directory.path();
     let keys = at.join("keys.json");
-    println!("a signed zone of {names} names; one core serves, dnsperf has the other");
+    println!("a signed zone of {names} names; one core serves, the other loads");
     serve::write_zone(names, &keys, &at.join("zone"))?;
     write_identity(at)?;
-    write_questions(names, &at.join("questions"))?;
+    write_questions(names, at)?;
     let peers = open(names, at, &keys)?;
     for peer in &peers {
         peer.server.wait()?;
     }
-    for way in [Way::Tls, Way::Https] {
-        for life in [Life::Kept, Life::OneQuery] {
-            measure(way, life, &peers, at, rounds, length)?;
-        }
+    for way in Way::ALL {
+        measure(way, &peers, at, rounds, length)?;
     }
     Ok(())
 }
@@ -167,23 +155,20 @@ fn write_identity(at: &Path) -> Result<()> {
 }
 
 /// Every name once, in an order that no cache likes.
-fn write_questions(names: u32, file: &Path) -> Result<()> {
+fn write_questions(names: u32, at: &Path) -> Result<()> {
     let mut text = String::new();
+    let mut places = String::new();
     for index in 0..u64::from(names) {
-        let at = index * 7_368_787 % u64::from(names);
-        writeln!(text, "{} A", ledger::name_of(at as u32))?;
+        let name = ledger::name_of((index * 7_368_787 % u64::from(names)) as u32);
+        writeln!(text, "{name} A")?;
+        let message = BASE64_URL_SAFE_NO_PAD.encode(super::query(name.as_str(), false));
+        writeln!(places, "https://localhost/dns-query?dns={message}")?;
     }
-    Ok(fs::write(file, text)?)
+    fs::write(at.join(QUESTIONS), text)?;
+    Ok(fs::write(at.join(PLACES), places)?)
 }
 
-fn measure(
-    way: Way,
-    life: Life,
-    peers: &[Peer],
-    at: &Path,
-    rounds: usize,
-    length: Duration,
-) -> Result<()> {
+fn measure(way: Way, peers: &[Peer], at: &Path, rounds: usize, length: Duration) -> Result<()> {
     let asked: Vec<(&Peer, SocketAddr)> = peers
         .iter()
         .filter_map(|peer| Some((peer, peer.address(way)?)))
@@ -196,19 +181,18 @@ fn measure(
             let index = (round + turn) % asked.len();
             let (peer, address) = asked[index];
             // Connections are made and caches filled before it counts.
-            ask(way, life, address, at, Duration::from_secs(1))
+            way.ask(address, at, Duration::from_secs(1))
                 .with_context(|| peer.server.name)?;
             let (before, _) = peer.server.processor_ns();
-            let measured = ask(way, life, address, at, length)?;
+            let measured = way.ask(address, at, length)?;
             let (after, _) = peer.server.processor_ns();
             rates[index].push(measured.per_second);
             costs[index].push((after - before) as f64 / measured.completed / 1000.0);
         }
     }
     println!(
-        "\nA {}, {}, medians of {rounds} alternating rounds",
-        way.describe(),
-        life.describe()
+        "\nA {}, medians of {rounds} alternating rounds",
+        way.describe()
     );
     for (index, (peer, _)) in asked.iter().enumerate() {
         let (rate, cost) = (
@@ -236,26 +220,34 @@ fn measure(
     Ok(())
 }
 
-/// Runs dnsperf for `length`.
-///
-/// Errors: it cannot be run; more than one query in a hundred has no answer.
-fn ask(way: Way, life: Life, server: SocketAddr, at: &Path, length: Duration) -> Result<Round> {
-    let ip: IpAddr = server.ip();
-    let mut command = Command::new("taskset");
-    command
-        .args(["-c", LOADER_CORE, "dnsperf", "-m", way.mode()])
-        .args(["-s", &ip.to_string(), "-p", &server.port().to_string()])
-        .args(["-c", CONNECTIONS, "-q", way.outstanding(), "-T", "1"])
-        .args(["-l", &length.as_secs().max(1).to_string()])
-        .arg("-d")
-        .arg(at.join("questions"));
-    if life == Life::OneQuery {
-        command.args(["-O", "num-queries-per-conn=1"]);
-    }
-    let output = command
+/// Runs a loader on its core; what it says.
+fn load(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("taskset")
+        .args(["-c", LOADER_CORE, program])
+        .args(arguments)
         .output()
-        .context("dnsperf does not start: script/setup --bench installs it")?;
-    let text = String::from_utf8_lossy(&output.stdout);
+        .with_context(|| format!("{program} does not start: script/setup installs it"))?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn dnsperf(server: SocketAddr, at: &Path, seconds: &str, more: &[&str]) -> Result<Round> {
+    let questions = at.join(QUESTIONS);
+    let questions = questions.to_str().context("a path in UTF-8")?;
+    let (ip, port) = (server.ip().to_string(), server.port().to_string());
+    let mut arguments = vec!["-m", "dot", "-s", &ip, "-p", &port, "-T", "1"];
+    arguments.extend([
+        "-c",
+        CONNECTIONS,
+        "-q",
+        OF_ALL,
+        "-l",
+        seconds,
+        "-d",
+        questions,
+    ]);
+    arguments.extend(more);
+    let text = load("dnsperf", &arguments)?;
     let field = |name: &str| {
         let line = text.lines().find(|line| line.trim().starts_with(name))?;
         let value = line.split_once(':')?.1.split_whitespace().next()?;
@@ -267,10 +259,45 @@ fn ask(way: Way, life: Life, server: SocketAddr, at: &Path, length: Duration) ->
         field("Queries per second"),
     );
     let (Some(sent), Some(completed), Some(per_second)) = figures else {
-        bail!("dnsperf: {text}{}", String::from_utf8_lossy(&output.stderr));
+        bail!("dnsperf: {text}");
     };
     if completed < sent * 0.99 || completed < 1.0 || !text.contains("NOERROR") {
         bail!("{sent} queries, of which {completed} were answered: {text}");
+    }
+    Ok(Round {
+        per_second,
+        completed,
+    })
+}
+
+fn h2load(server: SocketAddr, at: &Path, seconds: &str) -> Result<Round> {
+    let places = at.join(PLACES);
+    let places = places.to_str().context("a path in UTF-8")?;
+    let base = format!("https://{server}");
+    let arguments = ["-t", "1", "-c", CONNECTIONS, "-m", OF_EACH, "-D", seconds];
+    let text = load(
+        "h2load",
+        &[&arguments[..], &["-B", &base, "-i", places]].concat(),
+    )?;
+    let after = |line: &str, word: &str| {
+        let line = text.lines().find(|one| one.starts_with(line))?;
+        let before = line.split_once(word)?.0;
+        before
+            .split([' ', ','])
+            .rfind(|text| !text.is_empty())?
+            .parse::<f64>()
+            .ok()
+    };
+    let figures = (
+        after("requests:", " done"),
+        after("status codes:", " 2xx"),
+        after("finished in", " req/s"),
+    );
+    let (Some(done), Some(completed), Some(per_second)) = figures else {
+        bail!("h2load: {text}");
+    };
+    if completed < done * 0.99 || completed < 1.0 {
+        bail!("{done} requests, of which {completed} were answered: {text}");
     }
     Ok(Round {
         per_second,
