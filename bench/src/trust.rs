@@ -14,12 +14,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use attest::development::{QuotingCertificate, QuotingKey};
 use client::{
-    Client, SecretString, Url,
+    Client,
     account::Account,
-    keyfile::{self, KeyKind, UnlockedKey},
+    keyfile::{KeyKind, UnlockedKey},
 };
 use keyhost::Remote;
-use serde_json::Value;
 use threshold::{Board, Keeper, Phase, Post, Task, Verdict};
 use wire::{
     Action, Change, CircleId, Digest, LabelName, Measurement, ProposalId, Propose, SigningKey,
@@ -141,19 +140,8 @@ impl Place {
             started.elapsed().as_secs_f64()
         );
         circle.run(&["key", "grant", "bench"])?;
-        let shown = circle.json(&["circle", "show"])?;
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("circle show");
-        let nodes = shown["nodes"].as_array().context("circle show")?;
-        let nodes = nodes
-            .iter()
-            .map(|url| Ok(Url::parse(&text(url)?)?))
-            .collect::<Result<Vec<_>>>()?;
-        let circle_key = text(&shown["circle_key"])?.parse()?;
-        let client = Client::new(nodes, circle_key, text(&shown["circle"])?.parse()?)?;
-        let user = circle.state().join("user");
-        let passphrase = fs::read_to_string(user.join("passphrase"))?;
-        let passphrase = SecretString::from(passphrase.trim().to_owned());
-        let key = Arc::new(keyfile::open(&user.join("user.key"), &passphrase)?);
+        let client = circle.client()?;
+        let key = Arc::new(circle.user_key()?);
         let label = LabelName {
             owner: key.account(),
             service: "bench".to_owned(),
