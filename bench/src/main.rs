@@ -66,6 +66,14 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         names: u64,
     },
+    /// The new node of `state`.
+    #[command(hide = true)]
+    StateNode {
+        /// How it gets the state.
+        how: state::How,
+        /// What there is to get, and where the node's store goes.
+        folder: PathBuf,
+    },
     /// Payload encryption beside `openssl speed`.
     Payload,
     /// Evidence verified, keys of labels derived, shares handed on.
@@ -122,6 +130,9 @@ async fn main() -> Result<()> {
         What::DnsEcho { address } => match dns::echo(*address)? {},
         _ => {}
     }
+    if let What::StateNode { how, folder } = &arguments.what {
+        return state::take(*how, folder);
+    }
     let wasmtime = arguments.wasmtime.to_string_lossy().into_owned();
     let ringfort = arguments.ringfort.to_string_lossy().into_owned();
     machine::print(&[
@@ -164,6 +175,8 @@ async fn main() -> Result<()> {
         What::Names => names::run(&arguments.ringfort, rounds).await,
         What::Dns { names } => dns::run(names, rounds, round),
         What::Encrypted { names } => dns::run_encrypted(names, rounds, round),
-        What::DnsSigner(_) | What::DnsServer(_) | What::DnsEcho { .. } => Ok(()),
+        What::DnsSigner(_) | What::DnsServer(_) | What::DnsEcho { .. } | What::StateNode { .. } => {
+            Ok(())
+        }
     }
 }

@@ -147,6 +147,26 @@ fn shares_are_handed_on_in_memory() {
 }
 
 #[test]
+fn a_new_node_gets_its_state_by_blocks_and_by_a_checkpoint_and_validates() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["state", "--names", "4000"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for line in [
+        "4000 names in 3 blocks",
+        "executing them",
+        "going forward",
+        "MB of memory at most",
+        "a validator that goes on from it",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing: {text}");
+    }
+}
+
+#[test]
 #[ignore = "needs script/setup --bench; cargo test -p bench -- --ignored transfers"]
 fn transfers_are_measured_beside_etcd_and_postgresql() {
     // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.

@@ -211,6 +211,60 @@ async fn damaged_blocks_are_kept_apart_and_fetched_from_peers() {
     scene.close().await;
 }
 
+/// The files of every journal of votes.
+fn journals(engine: &Path) -> Vec<PathBuf> {
+    let parts = fs::read_dir(engine).unwrap();
+    let parts = parts.map(|entry| entry.unwrap().path());
+    let votes = parts.filter(|path| path.to_string_lossy().contains("engine-simplex-"));
+    let files = votes.flat_map(|part| fs::read_dir(part).unwrap());
+    files.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_votes_of_a_view_are_taken_for_writes_that_a_crash_cut_off() {
+    let mut scene = Scene::open().await;
+    scene.transfer(20).await;
+    scene.stop().await;
+    let engine = scene.configs[HIT].data_dir.join("engine");
+    let mut damaged = 0;
+    for file in journals(&engine) {
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        // One byte: everything before and behind it is as it was written.
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 0x40;
+            damaged += 1;
+            println!("{}: byte {middle} of {}", file.display(), bytes.len());
+            fs::write(&file, bytes).unwrap();
+        }
+    }
+    assert!(damaged > 0, "there are votes to damage");
+    // Each view has a file, of one page in a small circle, and its last page is where a
+    // crash would cut. The votes are forgotten, and the node goes on.
+    scene.recovers().await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_its_engines_directory_builds_its_ledger_anew_and_does_not_vote() {
+    let mut scene = Scene::open().await;
+    scene.stop().await;
+    let data_dir = scene.configs[HIT].data_dir.clone();
+    fs::remove_dir_all(data_dir.join("engine")).unwrap();
+    scene.configs[HIT].share_file = None;
+    scene.nodes[HIT] = Some(Node::start(&scene.configs[HIT]).await.unwrap());
+    scene.transfer(3).await;
+    let head = scene.until(0, "there is a head", |_| true).await["height"].as_u64();
+    let status = scene
+        .until(HIT, "it follows", |status| {
+            status["height"].as_u64() >= head
+        })
+        .await;
+    assert_eq!(status["in_office"], false, "{status}");
+    assert!(scene.aside().join("ledger.redb").exists());
+    scene.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn undamaged_files_stay_where_they_are() {
     let mut scene = Scene::open().await;
