@@ -131,7 +131,7 @@ async fn main() -> Result<()> {
         _ => {}
     }
     if let What::StateNode { how, folder } = &arguments.what {
-        return state::take(*how, folder);
+        return state::take(*how, folder).await;
     }
     let wasmtime = arguments.wasmtime.to_string_lossy().into_owned();
     let ringfort = arguments.ringfort.to_string_lossy().into_owned();

@@ -181,15 +181,12 @@ fn ask(how: How, folder: &Path) -> Result<Value> {
 /// The new node's side: prints one object of JSON.
 ///
 /// Errors: what is in `folder` makes no node.
-pub fn take(how: How, folder: &Path) -> Result<()> {
+pub async fn take(how: How, folder: &Path) -> Result<()> {
     let genesis: Genesis = serde_json::from_slice(&fs::read(folder.join(GENESIS_FILE))?)?;
     let (seconds, root) = match how {
         How::Replay => replay(&genesis, folder)?,
         How::Forward => forward(&genesis, folder)?,
-        How::Validate => {
-            let runtime = tokio::runtime::Runtime::new()?;
-            return runtime.block_on(validate(&genesis, folder));
-        }
+        How::Validate => return validate(&genesis, folder).await,
     };
     let (now, most) = machine::resident_mb("self")?;
     let root = root.to_string();
