@@ -302,13 +302,14 @@ pub fn dnsdist(
     names: u32,
 ) -> Result<Server> {
     let behind = knot(directory)?;
+    behind.wait()?;
     let address = free()?;
     let (key, certificate) = (key.display(), certificate.display());
     let text = format!(
         "setLocal('{address}')\naddTLSLocal('{tls}', '{certificate}', '{key}')\n\
          addDOHLocal('{https}', '{certificate}', '{key}', '/dns-query')\n\
          setMaxTCPClientThreads(1)\nsetMaxTCPConnectionsPerClient(0)\n\
-         newServer({{address='{}', checkInterval=3600}})\n\
+         newServer({{address='{}'}}):setUp()\n\
          getPool(''):setCache(newPacketCache({}, {{maxTTL=86400}}))\n",
         behind.address,
         u64::from(names) * 2 + 1000,

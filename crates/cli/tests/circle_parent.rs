@@ -37,6 +37,12 @@ fn circle() -> Circle {
     replace("signer/signer.toml", own, &public);
     circle.kill("names");
     circle.kill("signer");
+    // What a resolver hears before is where the zone's server was, and is kept.
+    wait_for("the zone has its server's address", || {
+        let server = format!("ns.{APEX}");
+        let asked = [&format!("@{NODE}"), "+short", "+tries=1", &server, "A"];
+        (run("dig", &asked).1.trim() == NODE).then_some(())
+    });
     circle
 }
 
