@@ -180,12 +180,20 @@ fn measure(way: Way, peers: &[Peer], at: &Path, rounds: usize, length: Duration)
         for turn in 0..asked.len() {
             let index = (round + turn) % asked.len();
             let (peer, address) = asked[index];
+            // As over UDP: an image whose ledger stands still is stale, and answered
+            // from another way.
+            if let Some(changes) = &peer.server.changes {
+                changes.set_running(true);
+            }
             // Connections are made and caches filled before it counts.
             way.ask(address, at, Duration::from_secs(1))
                 .with_context(|| peer.server.name)?;
             let (before, _) = peer.server.processor_ns();
             let measured = way.ask(address, at, length)?;
             let (after, _) = peer.server.processor_ns();
+            if let Some(changes) = &peer.server.changes {
+                changes.set_running(false);
+            }
             rates[index].push(measured.per_second);
             costs[index].push((after - before) as f64 / measured.completed / 1000.0);
         }

@@ -4,12 +4,9 @@
 
 mod harness;
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
-use harness::{Circle, wait_for};
+use harness::{Circle, tpm::Tpm, wait_for};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -226,41 +223,13 @@ fn proofs_hold_when_the_circle_is_down(circle: &Circle, name: &str) {
     assert_eq!(circle.run(&check).code, 5);
 }
 
-/// A TPM in software that ends with the test.
-struct Tpm {
-    directory: tempfile::TempDir,
-    process: std::process::Child,
-    tcti: String,
-}
+/// A TPM with a P-256 signing key, and its stock tools.
+struct SigningTpm(Tpm);
 
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Tpm {
-    /// Starts one with a P-256 signing key, whose public half it writes.
+impl SigningTpm {
+    /// Starts one, makes the key and writes its public half.
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("socket");
-        let control = directory.path().join("socket.ctrl");
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg(format!("--tpmstate=dir={}", directory.path().display()))
-            .arg(format!("--server=type=unixio,path={}", socket.display()))
-            .arg(format!("--ctrl=type=unixio,path={}", control.display()))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("swtpm is installed: script/setup");
-        wait_for("the TPM listens", || socket.exists().then_some(()));
-        let tcti = format!("swtpm:path={}", socket.display());
-        let tpm = Self {
-            directory,
-            process,
-            tcti,
-        };
+        let tpm = Self(Tpm::start());
         tpm.run(
             "tpm2_createprimary",
             &["-Q", "-C", "o", "-G", "ecc", "-c", "primary"],
@@ -302,8 +271,11 @@ impl Tpm {
     fn run_once(&self, program: &str, arguments: &[&str]) {
         let output = Command::new(program)
             .args(arguments)
-            .env("TPM2TOOLS_TCTI", &self.tcti)
-            .current_dir(self.directory.path())
+            .env(
+                "TPM2TOOLS_TCTI",
+                format!("swtpm:path={}", self.0.socket().display()),
+            )
+            .current_dir(self.0.directory())
             .output()
             .expect("tpm2-tools are installed: script/setup");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -313,14 +285,14 @@ impl Tpm {
     /// The key as Ringfort writes it: the end of a SubjectPublicKeyInfo is the
     /// uncompressed point.
     fn public(&self) -> String {
-        let der = std::fs::read(self.directory.path().join("key.der")).unwrap();
+        let der = std::fs::read(self.0.directory().join("key.der")).unwrap();
         let point = &der[der.len() - 65..];
         wire::PublicKey::from_p256_point(point).unwrap().to_string()
     }
 
     /// Signs the SHA-256 of a challenge; the signature's file.
     fn sign(&self, challenge: &str) -> String {
-        let path = |name: &str| self.directory.path().join(name);
+        let path = |name: &str| self.0.directory().join(name);
         let challenge = hex::decode(challenge).unwrap();
         std::fs::write(path("digest"), Sha256::digest(challenge)).unwrap();
         self.run(
@@ -346,7 +318,7 @@ impl Tpm {
 #[test]
 fn a_key_in_a_tpm_owns_a_name_and_changes_it() {
     let circle = Circle::up();
-    let tpm = Tpm::start();
+    let tpm = SigningTpm::start();
     let public = tpm.public();
     circle.ringfort(&["name", "register", "vault.internal"]);
 

@@ -243,6 +243,33 @@ async fn rfc_8484_status_type_and_freshness_are_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rfc_9110_a_head_says_what_a_get_would_and_other_methods_are_named() {
+    let server = Server::start(&names()).await;
+    let target = url(&server, &format!("/dns-query?dns={HELLO_A}"));
+    for version in ["--http1.1", "--http2"] {
+        let got = curl(&server, &[version, "-D", "-", "-o", "/dev/null", &target]);
+        let head = curl(&server, &[version, "-I", &target]);
+        let length = |told: &str| {
+            let line = told
+                .lines()
+                .find(|line| line.starts_with("content-length: "));
+            line.map(str::to_owned)
+        };
+        assert!(length(&got).is_some_and(|line| line != "content-length: 0"));
+        assert_eq!(length(&got), length(&head), "{version}: {head}");
+        for (path, allowed) in [
+            ("/dns-query", "allow: GET,HEAD,POST"),
+            ("/resolve", "allow: GET,HEAD"),
+        ] {
+            let target = url(&server, path);
+            let told = curl(&server, &[version, "-i", "-X", "DELETE", &target]);
+            assert!(told.contains(" 405"), "{version}: {told}");
+            assert!(told.contains(allowed), "{version}: {told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_finds_a_service_through_the_server() {
     let server = Server::start(&names()).await;
     let listener = std::net::TcpListener::bind("127.0.1.2:0").unwrap();

@@ -22,7 +22,7 @@ use super::Arrival;
 const OPTION_HEADER: usize = 4;
 
 /// A padded response has a multiple of this many octets (RFC 8467 §4.1).
-const PADDING_BLOCK: usize = 468;
+pub(in crate::names) const PADDING_BLOCK: usize = 468;
 
 /// The lengths of a cookie: the client's alone, or with the server's of 8 to
 /// 32 octets (RFC 7873 §4).

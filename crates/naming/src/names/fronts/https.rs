@@ -1,12 +1,19 @@
 //! DNS over HTTPS (RFC 8484), over HTTP/2 and HTTP/1.1: `GET` and `POST` at
 //! `/dns-query`, and the JSON form that browsers' scripts and people use.
 //!
+//! It speaks through `hyper` alone: two paths need no router, and a question whose
+//! answer is ready is answered without a task's wait. Responses that are ready
+//! together leave in one record of TLS.
+//!
 //! Every client gets bounded room and bounded time: streams, heads and bodies
 //! are limited, and a connection without requests ends.
 
 use std::{
+    convert::Infallible,
+    future::{Ready, ready},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,21 +21,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{RawQuery, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::get,
-};
 use base64::Engine as _;
+use bytes::Bytes;
+use futures_util::future::Either;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
-    service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::BufWriter, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -36,6 +43,13 @@ use super::{
     service::Service,
     stream::{HANDSHAKE_TIMEOUT, LEDGER_TIMEOUT},
 };
+use crate::names::answer;
+
+/// Where messages are asked for (RFC 8484 §4.1.1 has it in its examples).
+const MESSAGES: &str = "/dns-query";
+
+/// Where answers in JSON are.
+const JSON: &str = "/resolve";
 
 /// The media type of DNS messages (RFC 8484 §6).
 const DNS_MESSAGE: &str = "application/dns-message";
@@ -67,6 +81,9 @@ const MAX_HEAD: usize = 96 * 1024;
 /// Octets of responses of a connection that wait for the client to take them.
 const MAX_SEND_BUFFER: usize = 128 * 1024;
 
+/// Octets of responses that wait for each other at most: a record of TLS.
+const MAX_TOGETHER: usize = 1 << 14;
+
 /// Octets of a DNS message.
 const MAX_MESSAGE: usize = u16::MAX as usize;
 
@@ -79,14 +96,14 @@ pub(super) async fn within_tls(
 ) -> io::Result<()> {
     let stream = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
     let last_request = Arc::new(Clock::start());
-    let front = Front {
+    let front = Arc::new(Front {
         service,
         client,
         last_request: Arc::clone(&last_request),
-    };
-    let routes = TowerToHyperService::new(routes(front));
+    });
+    let stream = TokioIo::new(BufWriter::with_capacity(MAX_TOGETHER, stream));
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(stream), routes);
+    let connection = builder.serve_connection(stream, service_fn(|request| front.hear(request)));
     tokio::pin!(connection);
     let mut check = tokio::time::interval(IDLE_CHECK);
     loop {
@@ -151,87 +168,117 @@ impl Clock {
     }
 }
 
+type Response = hyper::Response<Full<Bytes>>;
+
+type Heard = Result<Response, Infallible>;
+
+/// A response that is there, or that is to come.
+type Responding = Either<Ready<Heard>, Pin<Box<dyn Future<Output = Heard> + Send>>>;
+
 /// One connection's way to answers.
-#[derive(Clone)]
 struct Front {
     service: Service,
     client: SocketAddr,
     last_request: Arc<Clock>,
 }
 
-fn routes(front: Front) -> Router {
-    Router::new()
-        .route("/dns-query", get(asked_by_get).post(asked_by_post))
-        .route("/resolve", get(resolve))
-        .with_state(front)
-}
-
-/// RFC 8484 §4.1: the message in base64url, without padding, as `dns`.
-async fn asked_by_get(
-    State(front): State<Front>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    front.last_request.touch();
-    let query = query.unwrap_or_default();
-    let Some(encoded) = json::parameter(&query, "dns") else {
-        let wants_json = json::parameter(&query, "name").is_some() || accepts(&headers, DNS_JSON);
-        return if wants_json {
-            front.answer_json(&query).await
-        } else {
-            refuse(StatusCode::BAD_REQUEST, "the parameter `dns` is missing")
-        };
-    };
-    match base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(encoded.as_bytes()) {
-        // RFC 9110 §9.2.1: to GET changes nothing. An update is told so.
-        Ok(message) if message.len() <= MAX_MESSAGE => front.answer(&message).await,
-        Ok(_) => refuse(
-            StatusCode::URI_TOO_LONG,
-            "a DNS message has 65535 octets at most",
-        ),
-        Err(_) => refuse(
-            StatusCode::BAD_REQUEST,
-            "the parameter `dns` is not base64url without padding",
-        ),
-    }
-}
-
-async fn asked_by_post(State(front): State<Front>, headers: HeaderMap, body: Body) -> Response {
-    front.last_request.touch();
-    // The body is read first, whatever it is: a client of HTTP/2 whose body is
-    // not taken may miss why.
-    let reading = axum::body::to_bytes(body, MAX_MESSAGE);
-    let message = match timeout(BODY_TIMEOUT, reading).await {
-        Ok(Ok(message)) => message,
-        Ok(Err(_)) => {
-            return refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "a DNS message has 65535 octets at most",
-            );
-        }
-        Err(_) => {
-            let reason = "the body did not arrive in time";
-            return refuse(StatusCode::REQUEST_TIMEOUT, reason);
-        }
-    };
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .map(|value| value.split(';').next().unwrap_or_default().trim());
-    if media_type.is_some_and(|given| given.eq_ignore_ascii_case(DNS_MESSAGE)) {
-        front.answer_or_update(&message).await
-    } else {
-        let reason = "the body is to be application/dns-message";
-        refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
-    }
-}
-
-async fn resolve(State(front): State<Front>, RawQuery(query): RawQuery) -> Response {
-    front.last_request.touch();
-    front.answer_json(&query.unwrap_or_default()).await
-}
-
 impl Front {
+    /// Responds at once to whatever waits for nobody.
+    fn hear(self: &Arc<Self>, request: Request<Incoming>) -> Responding {
+        self.last_request.touch();
+        if request.method() == Method::GET
+            && let Some(response) = self.respond_at_once(&request)
+        {
+            return Either::Left(ready(Ok(response)));
+        }
+        let front = Arc::clone(self);
+        Either::Right(Box::pin(async move { Ok(front.respond(request).await) }))
+    }
+
+    /// The response to RFC 8484's GET, if the ledger need not be asked for it.
+    fn respond_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
+        if request.uri().path() != MESSAGES {
+            return None;
+        }
+        let message = match message_of(request.uri().query()?)? {
+            Ok(message) => message,
+            Err(refusal) => return Some(refusal),
+        };
+        self.service
+            .is_prepared(&message)
+            .then(|| self.answer_prepared(&message))
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response {
+        let is_head = request.method() == Method::HEAD;
+        let is_get = is_head || request.method() == Method::GET;
+        let response = match request.uri().path() {
+            MESSAGES if is_get => self.asked_by_get(&request).await,
+            MESSAGES if request.method() == Method::POST => {
+                return self.asked_by_post(request).await;
+            }
+            MESSAGES => not_allowed("GET,HEAD,POST"),
+            JSON if is_get => {
+                self.answer_json(request.uri().query().unwrap_or_default())
+                    .await
+            }
+            JSON => not_allowed("GET,HEAD"),
+            _ => refuse(StatusCode::NOT_FOUND, "nothing is here"),
+        };
+        if is_head {
+            without_body(response)
+        } else {
+            response
+        }
+    }
+
+    /// RFC 8484 §4.1: the message in base64url, without padding, as `dns`.
+    async fn asked_by_get(&self, request: &Request<Incoming>) -> Response {
+        let query = request.uri().query().unwrap_or_default();
+        match message_of(query) {
+            // RFC 9110 §9.2.1: to GET changes nothing. An update is told so.
+            Some(Ok(message)) => self.answer(&message).await,
+            Some(Err(refusal)) => refusal,
+            None if json::parameter(query, "name").is_some()
+                || accepts(request.headers(), DNS_JSON) =>
+            {
+                self.answer_json(query).await
+            }
+            None => refuse(StatusCode::BAD_REQUEST, "the parameter `dns` is missing"),
+        }
+    }
+
+    async fn asked_by_post(&self, request: Request<Incoming>) -> Response {
+        let (head, body) = request.into_parts();
+        // The body is read first, whatever it is: a client of HTTP/2 whose body is
+        // not taken may miss why.
+        let reading = Limited::new(body, MAX_MESSAGE).collect();
+        let message = match timeout(BODY_TIMEOUT, reading).await {
+            Ok(Ok(message)) => message.to_bytes(),
+            Ok(Err(_)) => {
+                return refuse(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "a DNS message has 65535 octets at most",
+                );
+            }
+            Err(_) => {
+                let reason = "the body did not arrive in time";
+                return refuse(StatusCode::REQUEST_TIMEOUT, reason);
+            }
+        };
+        let media_type = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(|value| value.split(';').next().unwrap_or_default().trim());
+        if media_type.is_some_and(|given| given.eq_ignore_ascii_case(DNS_MESSAGE)) {
+            self.answer_or_update(&message).await
+        } else {
+            let reason = "the body is to be application/dns-message";
+            refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
+        }
+    }
+
     /// As [`Front::answer`]; an update is answered once the ledger has spoken.
     async fn answer_or_update(&self, message: &[u8]) -> Response {
         let Some(pending) = self.service.update(message) else {
@@ -249,10 +296,17 @@ impl Front {
 
     async fn answer(&self, message: &[u8]) -> Response {
         self.service.prepare(message).await;
+        self.answer_prepared(message)
+    }
+
+    fn answer_prepared(&self, message: &[u8]) -> Response {
         let Some(answered) = self.service.answer(message, self.client.ip()) else {
             return refuse(StatusCode::BAD_REQUEST, "this is no DNS query");
         };
-        with_freshness(Bytes::from(answered.octets), DNS_MESSAGE, answered.min_ttl)
+        let answer::Response {
+            octets, min_ttl, ..
+        } = answered;
+        with_freshness(Bytes::from(octets), DNS_MESSAGE, min_ttl)
     }
 
     async fn answer_json(&self, query: &str) -> Response {
@@ -277,15 +331,34 @@ impl Front {
     }
 }
 
+/// The message that a URL's query holds, or why it holds none; none if it has
+/// no such parameter.
+fn message_of(query: &str) -> Option<Result<Vec<u8>, Response>> {
+    let encoded = json::parameter(query, "dns")?;
+    Some(
+        match base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(encoded.as_bytes()) {
+            Ok(message) if message.len() <= MAX_MESSAGE => Ok(message),
+            Ok(_) => Err(refuse(
+                StatusCode::URI_TOO_LONG,
+                "a DNS message has 65535 octets at most",
+            )),
+            Err(_) => Err(refuse(
+                StatusCode::BAD_REQUEST,
+                "the parameter `dns` is not base64url without padding",
+            )),
+        },
+    )
+}
+
 /// A response that a cache may keep as long as its records (RFC 8484 §5.1).
 fn with_freshness(body: Bytes, media_type: &'static str, min_ttl: Option<u32>) -> Response {
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     let freshness = min_ttl.map_or(HeaderValue::from_static("no-store"), |seconds| {
         HeaderValue::try_from(format!("max-age={seconds}"))
             .unwrap_or(HeaderValue::from_static("no-store"))
     });
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, freshness);
     // What is public may be read by any page.
     headers.insert(
@@ -296,11 +369,32 @@ fn with_freshness(body: Bytes, media_type: &'static str, min_ttl: Option<u32>) -
 }
 
 fn refuse(status: StatusCode, reason: &'static str) -> Response {
-    let mut response = (status, format!("{reason}\n")).into_response();
+    let mut response = Response::new(Full::new(Bytes::from(format!("{reason}\n"))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, text);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// RFC 9110 §15.5.6: it says which methods there are.
+fn not_allowed(methods: &'static str) -> Response {
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "not by this method");
     response
         .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        .insert(header::ALLOW, HeaderValue::from_static(methods));
     response
+}
+
+/// The head of a response, which says how long the body would be (RFC 9110 §9.3.2).
+fn without_body(response: Response) -> Response {
+    use hyper::body::Body as _;
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Full::default())
 }
 
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {

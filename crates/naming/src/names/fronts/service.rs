@@ -7,11 +7,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::counters::{Counters, add};
 use crate::names::{
-    answer::{Arrival, Response, Transport},
+    answer::{Arrival, Freshness, Response, Transport},
     cookies::CookieJar,
     gateway::Gateway,
     published::{Published, now_ms},
     rate_limit::{RateLimiter, Verdict},
+    rendered::{Asking, MAX_READY_RESPONSE, Question},
     transfer::{self, Heard, Replies, Transfers},
     updates::{Pending, Updates},
 };
@@ -63,12 +64,51 @@ impl Service {
 
     /// Answers a query that came over a connection.
     pub fn answer(&self, query: &[u8], client: IpAddr) -> Option<Response> {
-        let response = self.respond(query, client, false);
+        let response = self
+            .ready(query, client)
+            .or_else(|| self.respond(query, client, false));
         match &response {
             Some(response) => self.counters.count(response.rcode),
             None => add(&self.counters.ignored),
         }
         response
+    }
+
+    /// The response to a common query over a connection, by copying what is rendered.
+    ///
+    /// Shape: none if it is to be answered another way.
+    fn ready(&self, query: &[u8], client: IpAddr) -> Option<Response> {
+        if self.shared.gateway.is_some() || self.transport == Transport::Udp {
+            return None;
+        }
+        let now_ms = now_ms();
+        let held = self.shared.published.held();
+        // What is not fresh says so, which nothing here is rendered for.
+        let zone = held
+            .as_deref()
+            .filter(|zone| self.shared.published.freshness(zone, now_ms) == Freshness::Fresh)?;
+        let rendered = zone.rendered()?;
+        let mut question = Question::default();
+        if !question.read_over(query, rendered, self.transport) {
+            return None;
+        }
+        let cookies = self.shared.cookies.load();
+        let asking = Asking {
+            client,
+            cookies: &cookies,
+            // RFC 9018 §4.3 counts modulo 2^32.
+            now_s: (now_ms / 1000) as u32,
+        };
+        let mut octets = [0; MAX_READY_RESPONSE];
+        let outcome = rendered.respond(query, &question, asking, &mut octets)?;
+        Some(Response {
+            octets: octets[..outcome.length].to_vec(),
+            rcode: outcome.rcode,
+            min_ttl: Some(outcome.min_ttl),
+            kind: outcome.kind,
+            subject: question.subject(outcome.kind),
+            proved_address: outcome.proved_address,
+        })
     }
 
     /// The response to come if `query` is an update that this server takes.

@@ -26,7 +26,7 @@ use domain::base::iana::Rtype;
 pub(super) use self::{
     alike::answer_alike,
     entry::decode,
-    question::Question,
+    question::{MAX_READY_RESPONSE, Question},
     respond::{Asking, Outcome},
 };
 use self::{order::Order, table::Table, template::Template};

@@ -8,7 +8,7 @@ use domain::base::{Rtype, opt::cookie::Cookie};
 use domain::dep::octseq::Parser;
 
 use super::Rendered;
-use crate::names::answer::{MAX_UDP_RESPONSE, MIN_UDP_RESPONSE};
+use crate::names::answer::{MAX_UDP_RESPONSE, MIN_UDP_RESPONSE, Transport};
 
 /// Octets of a message's header.
 pub(super) const HEADER: usize = 12;
@@ -21,6 +21,12 @@ pub(super) const OPT: usize = 11;
 
 const OPT_TYPE: u16 = 41;
 const COOKIE_OPTION: u16 = 10;
+const KEEPALIVE_OPTION: u16 = 11;
+const PADDING_OPTION: u16 = 12;
+
+/// Octets of a response over a connection: what is rendered of a name seldom has more.
+/// Larger ones are written the other way.
+pub(in crate::names) const MAX_READY_RESPONSE: usize = 4096;
 const CLASS_IN: [u8; 2] = [0, 1];
 
 /// What a client's OPT record says.
@@ -28,6 +34,10 @@ const CLASS_IN: [u8; 2] = [0, 1];
 pub(super) struct Edns {
     pub dnssec_ok: bool,
     pub cookie: Option<Cookie>,
+    /// Whether it is to know how long its connection may idle.
+    keepalive: bool,
+    /// Whether it padded its query.
+    padded: bool,
 }
 
 /// A question as it was read; reused from query to query.
@@ -45,6 +55,8 @@ pub(in crate::names) struct Question {
     pub(super) hash: u64,
     pub(super) qtype: u16,
     pub(super) edns: Option<Edns>,
+    /// Whether the response is to be padded.
+    pub(super) pads: bool,
     /// The most octets that the response may have.
     pub(super) limit: usize,
 }
@@ -59,6 +71,7 @@ impl Default for Question {
             hash: 0,
             qtype: 0,
             edns: None,
+            pads: false,
             limit: 0,
         }
     }
@@ -71,6 +84,21 @@ impl Question {
     ///        to be used.
     pub fn read(&mut self, query: &[u8], rendered: &Rendered) -> bool {
         self.try_read(query, rendered).is_some()
+    }
+
+    /// Reads a query that came over a connection.
+    ///
+    /// Shape: as [`Question::read`].
+    pub fn read_over(&mut self, query: &[u8], rendered: &Rendered, transport: Transport) -> bool {
+        // RFC 9250 §4.2.1: over QUIC there is no id.
+        let is_fit = transport != Transport::Quic || query.starts_with(&[0, 0]);
+        let is_read = is_fit && self.read(query, rendered);
+        let asks = |what: fn(&Edns) -> bool| self.edns.as_ref().is_some_and(what);
+        let (keepalive, padded) = (asks(|edns| edns.keepalive), asks(|edns| edns.padded));
+        self.limit = MAX_READY_RESPONSE;
+        // RFC 7830 §6: padding is for encrypted transports.
+        self.pads = padded && transport.is_encrypted();
+        is_read && !keepalive
     }
 
     fn try_read(&mut self, query: &[u8], rendered: &Rendered) -> Option<()> {
@@ -97,6 +125,7 @@ impl Question {
             1 => read_opt(rest)?,
             _ => return None,
         };
+        self.pads = false;
         self.place(rendered, &labels[..above])
     }
 
@@ -190,18 +219,23 @@ fn read_opt(rest: &[u8]) -> Option<(Option<Edns>, usize)> {
     }
     let mut edns = Edns {
         dnssec_ok: flags & 0x80 != 0,
-        cookie: None,
+        ..Edns::default()
     };
     while !options.is_empty() {
         let (&[code_high, code_low, high, low], after) = options.split_first_chunk::<4>()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (option, after) = after.split_at_checked(length)?;
-        // RFC 7873 §5.2: only the first one counts.
-        if u16::from_be_bytes([code_high, code_low]) == COOKIE_OPTION && edns.cookie.is_none() {
-            if !matches!(length, 8 | 16..=40) {
-                return None;
+        match u16::from_be_bytes([code_high, code_low]) {
+            // RFC 7873 §5.2: only the first one counts.
+            COOKIE_OPTION if edns.cookie.is_none() => {
+                if !matches!(length, 8 | 16..=40) {
+                    return None;
+                }
+                edns.cookie = Some(Cookie::parse(&mut Parser::from_ref(option)).ok()?);
             }
-            edns.cookie = Some(Cookie::parse(&mut Parser::from_ref(option)).ok()?);
+            KEEPALIVE_OPTION => edns.keepalive = true,
+            PADDING_OPTION => edns.padded = true,
+            _ => {}
         }
         options = after;
     }

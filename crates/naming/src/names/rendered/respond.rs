@@ -12,7 +12,7 @@ use super::{
     template::{POINTER, Template},
 };
 use crate::names::{
-    answer::{Kind, MAX_UDP_RESPONSE, subject_of},
+    answer::{Kind, MAX_UDP_RESPONSE, PADDING_BLOCK, subject_of},
     cookies::CookieKeys,
 };
 
@@ -20,6 +20,12 @@ use crate::names::{
 const COOKIE: usize = 4 + 8 + 16;
 
 const NSEC: u16 = 47;
+
+/// Octets from where a record begins to its time to live: a pointer, type and class.
+const OWNER_TO_TTL: usize = 2 + 2 + 2;
+
+/// Octets of an option's code and length.
+const OPTION_HEADER: usize = 4;
 
 /// Who asks, and what the answer depends on beside the zone.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +47,8 @@ pub(in crate::names) struct Outcome {
     pub rcode: u16,
     /// What it is.
     pub kind: Kind,
+    /// The smallest time to live of its records, seconds.
+    pub min_ttl: u32,
     /// Whether a cookie proved the client's address.
     pub proved_address: bool,
 }
@@ -50,6 +58,7 @@ struct Message<'o> {
     octets: &'o mut [u8],
     length: usize,
     authority: u16,
+    min_ttl: u32,
 }
 
 impl Message<'_> {
@@ -63,11 +72,21 @@ impl Message<'_> {
         Some(())
     }
 
+    /// Takes note of the time to live of an RRset: it is the same in each of
+    /// `records`, whose owner's name is a pointer or a gap for one.
+    fn note_ttl(&mut self, records: &[u8]) -> Option<()> {
+        let (_, rest) = records.split_at_checked(OWNER_TO_TTL)?;
+        let ttl = u32::from_be_bytes(*rest.first_chunk()?);
+        self.min_ttl = self.min_ttl.min(ttl);
+        Some(())
+    }
+
     /// Appends an RRset at the apex.
     fn push_at_apex(&mut self, template: &Template, signed: bool, apex_at: usize) -> Option<()> {
         let from = self.length;
         let octets = template.octets(signed);
         self.push(octets)?;
+        self.note_ttl(octets)?;
         template.fill(&mut self.octets[from..self.length], apex_at);
         self.authority += template.records;
         if signed {
@@ -87,6 +106,7 @@ impl Message<'_> {
         self.push(label)?;
         self.push(&(POINTER | apex_at as u16).to_be_bytes())?;
         self.push(set.plain().get(2..)?)?;
+        self.note_ttl(set.plain())?;
         let pointer = (POINTER | owner_at as u16).to_be_bytes();
         let mut rest = set.signed();
         while let Some((length, _)) = rest
@@ -147,6 +167,7 @@ impl Rendered {
             octets: octets.get_mut(..room)?,
             length: 0,
             authority: 0,
+            min_ttl: u32::MAX,
         };
         message.push(query.get(..question.end())?)?;
         let mut answers = 0;
@@ -177,17 +198,27 @@ impl Rendered {
             }
             None => return None,
         };
-        let (length, authority) = (message.length, message.authority);
+        let Message {
+            length,
+            authority,
+            min_ttl,
+            ..
+        } = message;
         let rcode = match kind {
             Kind::NxDomain => Rcode::NXDOMAIN.to_int(),
             _ => Rcode::NOERROR.to_int(),
         };
         let proved = write_opt(question, asking, octets.get_mut(length..)?)?;
         write_header(octets, rcode, answers, authority, edns.is_some());
+        let mut length = length + reserved;
+        if question.pads {
+            length += pad(octets, length, question.limit, cookie.is_some())?;
+        }
         Some(Outcome {
-            length: length + reserved,
+            length,
             rcode: rcode.into(),
             kind,
+            min_ttl,
             proved_address: proved,
         })
     }
@@ -223,6 +254,7 @@ fn push_answer(
     dnssec: bool,
 ) -> Option<u16> {
     let plain = set.plain();
+    message.note_ttl(plain)?;
     if set.stride == 0 {
         message.push(plain)?;
     } else {
@@ -256,6 +288,7 @@ fn deny_type(
         return None;
     };
     message.push(nsec.plain())?;
+    message.note_ttl(nsec.plain())?;
     message.push(nsec.signed())?;
     message.authority += u16::from(nsec.records) + u16::from(nsec.signatures);
     Some(())
@@ -282,6 +315,23 @@ fn write_opt(question: &Question, asking: Asking<'_>, octets: &mut [u8]) -> Opti
     let server: &[u8] = judged.reply.server()?.as_ref();
     option[12..].copy_from_slice(server.first_chunk::<16>()?);
     (server.len() == 16).then_some(judged.valid)
+}
+
+/// Appends a padding option to the OPT record that ends a response of `length`
+/// octets; gives the octets that it takes (RFC 7830, RFC 8467 §4.1).
+fn pad(octets: &mut [u8], length: usize, limit: usize, has_cookie: bool) -> Option<usize> {
+    let padded = (length + OPTION_HEADER).next_multiple_of(PADDING_BLOCK);
+    let option = octets.get_mut(length..padded.min(limit))?;
+    let (header, zeros) = option.split_first_chunk_mut::<OPTION_HEADER>()?;
+    let [high, low] = u16::try_from(zeros.len()).ok()?.to_be_bytes();
+    *header = [0, 12, high, low];
+    zeros.fill(0);
+    let added = OPTION_HEADER + zeros.len();
+    let options = if has_cookie { COOKIE } else { 0 };
+    let [high, low] = u16::try_from(options + added).ok()?.to_be_bytes();
+    let at = length - options - 2;
+    octets.get_mut(at..at + 2)?.copy_from_slice(&[high, low]);
+    Some(added)
 }
 
 /// Turns the query's header into the response's.

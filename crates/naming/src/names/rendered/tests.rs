@@ -10,9 +10,12 @@ use wire::{
     record::{self, NameEndpoint, NameStatus},
 };
 
-use super::{Asking, alike::answer_alike};
+use super::{
+    Asking,
+    alike::{answer_alike, answer_alike_over},
+};
 use crate::names::{
-    answer::zone_with_everything,
+    answer::{Transport, zone_with_everything},
     cookies::CookieKeys,
     dnssec,
     signer::{keys::FileKeys, roll, signing::Signing},
@@ -40,6 +43,8 @@ struct Edns {
     dnssec_ok: bool,
     cookie: Option<Vec<u8>>,
     unknown: bool,
+    keepalive: bool,
+    padding: Option<u16>,
 }
 
 fn query(id: u16, flags: [u8; 2], name: &str, rtype: u16, edns: Option<&Edns>) -> Vec<u8> {
@@ -55,10 +60,14 @@ fn query(id: u16, flags: [u8; 2], name: &str, rtype: u16, edns: Option<&Edns>) -
                 if edns.unknown {
                     opt.push(&UnknownOptData::new(65_001.into(), vec![1, 2]).unwrap())?;
                 }
-                match &edns.cookie {
-                    Some(cookie) => {
-                        opt.push(&UnknownOptData::new(10.into(), cookie.clone()).unwrap())
-                    }
+                if let Some(cookie) = &edns.cookie {
+                    opt.push(&UnknownOptData::new(10.into(), cookie.clone()).unwrap())?;
+                }
+                if edns.keepalive {
+                    opt.push(&UnknownOptData::new(11.into(), Vec::new()).unwrap())?;
+                }
+                match edns.padding {
+                    Some(octets) => opt.padding(octets),
                     None => Ok(()),
                 }
             })
@@ -75,7 +84,7 @@ fn signed(cookie: Option<Vec<u8>>) -> Edns {
         size: 1232,
         dnssec_ok: true,
         cookie,
-        unknown: false,
+        ..Edns::default()
     }
 }
 
@@ -152,6 +161,47 @@ fn a_cookie_that_was_given_proves_the_address_and_comes_back() {
 }
 
 #[test]
+fn padded_questions_over_encrypted_connections_are_answered_in_blocks() {
+    let (zone, keys) = (rendered_zone(), keys());
+    let ask = |transport, cookie| {
+        let edns = Edns {
+            padding: Some(31),
+            ..signed(cookie)
+        };
+        let query = query(0, [1, 0], "host.internal", 1, Some(&edns));
+        answer_alike_over(transport, &zone, &query, asking(&keys)).unwrap()
+    };
+    for cookie in [None, Some(vec![7; 8])] {
+        for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
+            assert_eq!(ask(transport, cookie.clone()).len() % 468, 0);
+        }
+        for transport in [Transport::Udp, Transport::Tcp] {
+            assert_ne!(ask(transport, cookie.clone()).len() % 468, 0);
+        }
+    }
+}
+
+#[test]
+fn what_a_connection_has_rules_for_is_left_to_the_full_lookup() {
+    let (zone, keys) = (rendered_zone(), keys());
+    let ask = |transport, id, keepalive| {
+        let edns = Edns {
+            keepalive,
+            ..signed(None)
+        };
+        let query = query(id, [1, 0], "host.internal", 1, Some(&edns));
+        answer_alike_over(transport, &zone, &query, asking(&keys)).is_some()
+    };
+    assert!(ask(Transport::Tls, 7, false));
+    assert!(
+        !ask(Transport::Tls, 7, true),
+        "it is told how long it may idle"
+    );
+    assert!(ask(Transport::Quic, 0, false));
+    assert!(!ask(Transport::Quic, 7, false), "RFC 9250 §4.2.1");
+}
+
+#[test]
 fn an_image_that_changed_since_is_not_answered_from() {
     let mut zone = rendered_zone();
     assert!(zone.rendered().is_some());
@@ -196,12 +246,16 @@ fn edns() -> impl Strategy<Value = Option<Edns>> {
         prop::collection::vec(any::<u8>(), 0..42).prop_map(Some),
     ];
     let sizes = prop::sample::select(vec![0, 511, 512, 600, 1232, 4096]);
-    let some = (sizes, any::<bool>(), cookie, any::<bool>()).prop_map(
-        |(size, dnssec_ok, cookie, unknown)| Edns {
+    let padding = prop::option::weighted(0.3, 0..128u16);
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1));
+    let some = (sizes, flags, cookie, padding).prop_map(
+        |(size, (dnssec_ok, unknown, keepalive), cookie, padding)| Edns {
             size,
             dnssec_ok,
             cookie,
             unknown,
+            keepalive,
+            padding,
         },
     );
     prop::option::weighted(0.8, some)
