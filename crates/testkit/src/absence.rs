@@ -3,7 +3,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use engine::Chain as _;
 use engine::simulation::{Crash, LinkQuality, Outcome, Plan, identity_seed, simulate};
 use node::{
     checkpoint::{CheckpointFile, Chunk, Manifest, Policy, Restoration, Shelf},
@@ -15,7 +14,7 @@ use wire::Height;
 use crate::{
     Checker, Report, Violation,
     judge::{Evidence, judge},
-    life::{Clients, Life},
+    life::Lives,
     scenario::{SHORT_EPOCH, all_are_final, submissions},
 };
 
@@ -221,7 +220,7 @@ pub fn run(seed: u64, may: bool) -> Result<Absence, Violation> {
     plan.submissions.extend(submissions(&circle, &plan));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut disks: Vec<MemoryDisk> = (0..plan.nodes()).map(|_| MemoryDisk::default()).collect();
-    let clients = Clients::default();
+    let lives = Lives::new(circle.clone(), seed);
     let mut catching = Catching::new(seed);
     let outcome = simulate(&plan, |birth| {
         let node = birth.node;
@@ -239,20 +238,10 @@ pub fn run(seed: u64, may: bool) -> Result<Absence, Violation> {
             let shelf = Arc::new(shelf(folder.path(), node));
             parts.chain = parts.chain.with_shelf(shelf, ARCHIVED);
         }
-        Box::new(Life {
-            durable: parts.chain.durable_height(),
-            parts,
-            circle: circle.clone(),
-            wishes: Arc::default(),
-            disk,
-            power: birth.power,
-            validator: node,
-            seed,
-            clients: clients.clone(),
-        })
+        lives.begin(birth, parts, disk)
     })
     .map_err(|failure| Violation::of_run(&failure))?;
-    let seen = std::mem::take(&mut *clients.lock().expect("no client panics"));
+    let seen = lives.seen();
     all_are_final(&circle, &seen)?;
     let report = judge(&Evidence {
         circle: &circle,

@@ -102,6 +102,7 @@ pub(crate) fn nothing() -> engine::simulation::Outcome {
         steps: Vec::new(),
         equivocations: 0,
         height_after_chaos: 0,
+        began_ms: 0,
         simulated_ms: 0,
         audit: String::new(),
     }

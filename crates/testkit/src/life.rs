@@ -11,7 +11,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use engine::{Certificate, Chain, Office, keys::PeerKey, simulation::Power};
+use engine::{
+    Certificate, Chain, Office,
+    keys::PeerKey,
+    simulation::{Birth, Power},
+};
 use node::{
     sample::{Circle, Parts, USERS, account},
     store::{MemoryDisk, Snapshot},
@@ -50,7 +54,7 @@ pub struct ProvenRead {
 }
 
 /// What the clients of one run have seen, for all lives.
-pub type Clients = Arc<Mutex<Seen>>;
+type Clients = Arc<Mutex<Seen>>;
 
 /// Blocks between two reads from one validator.
 const READ_EVERY: u64 = 4;
@@ -58,23 +62,67 @@ const READ_EVERY: u64 = 4;
 /// One life of a validator: it ends without warning.
 pub struct Life {
     /// The chain under test.
-    pub parts: Parts,
+    parts: Parts,
     /// What its store is on.
-    pub disk: MemoryDisk,
+    disk: MemoryDisk,
     /// What keeps it alive.
-    pub power: Power,
+    power: Power,
     /// Its number.
-    pub validator: usize,
+    validator: usize,
     /// The run's seed.
-    pub seed: u64,
+    seed: u64,
     /// Its clients.
-    pub clients: Clients,
+    clients: Clients,
+    /// The circle.
+    circle: Arc<Circle>,
+    /// What its member wants.
+    wishes: Arc<Vec<Wish>>,
+    /// What its store had synced when last looked at with power.
+    durable: Height,
+}
+
+/// What all lives of a run have in common.
+#[derive(Clone)]
+pub struct Lives {
     /// The circle.
     pub circle: Arc<Circle>,
-    /// What its member wants.
+    /// What its members want.
     pub wishes: Arc<Vec<Wish>>,
-    /// What its store had synced when last looked at with power.
-    pub durable: Height,
+    /// The run's seed.
+    pub seed: u64,
+    clients: Clients,
+}
+
+impl Lives {
+    /// Those of a run whose members want nothing.
+    pub fn new(circle: Arc<Circle>, seed: u64) -> Self {
+        Self {
+            circle,
+            wishes: Arc::default(),
+            seed,
+            clients: Clients::default(),
+        }
+    }
+
+    /// The life that a node was born to, with what was opened on `disk`.
+    pub fn begin(&self, birth: Birth, parts: Parts, disk: MemoryDisk) -> Box<Life> {
+        Box::new(Life {
+            durable: parts.chain.durable_height(),
+            parts,
+            disk,
+            power: birth.power,
+            validator: birth.node,
+            seed: self.seed,
+            clients: self.clients.clone(),
+            circle: self.circle.clone(),
+            wishes: self.wishes.clone(),
+        })
+    }
+
+    /// What the clients have seen; to be asked once, at the end.
+    pub fn seen(&self) -> Seen {
+        std::mem::take(&mut *self.clients.lock().expect("no client panics"))
+    }
 }
 
 impl Life {

@@ -3,14 +3,14 @@
 //! Validators in eight places of the world, with the delays between them, and
 //! clients near each. Time is simulated, so what is left out is what a
 //! machine needs for its work: executing blocks and checking signatures takes
-//! no time here. What remains is the protocol over the distance.
+//! no time here, nor does it take any to send: the load is far below what links
+//! carry. What remains is the protocol over the distance.
 
 mod picture;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use engine::Chain as _;
-use engine::simulation::{Places, Plan, Submission, identity_seed, simulate};
+use engine::simulation::{Outcome, Places, Plan, Submission, identity_seed, simulate};
 use node::{
     mempool::encode_message,
     sample::{Circle, Parts, USERS},
@@ -23,7 +23,7 @@ pub use picture::picture;
 use crate::{
     Violation,
     judge::{Evidence, judge},
-    life::{Clients, Life},
+    life::Lives,
 };
 
 /// The places, as a cloud names them. Four validators are at the first four.
@@ -60,9 +60,6 @@ const JITTER_PERCENT: u64 = 5;
 /// never comes.
 const LOSS_PERMILLE: u64 = 1;
 
-/// What a validator can send, and receive: one gigabit.
-const BYTES_PER_SECOND: usize = 125_000_000;
-
 /// How long clients send, in milliseconds.
 const LOAD_MS: u64 = 10_000;
 
@@ -95,7 +92,6 @@ fn plan(validators: usize) -> Plan {
             one_way_ms,
             jitter_percent: JITTER_PERCENT,
             loss_permille: LOSS_PERMILLE,
-            bytes_per_second: BYTES_PER_SECOND,
         }),
         chaos_ms: LOAD_MS,
         heights_after: 3,
@@ -157,25 +153,15 @@ pub fn measure(validators: usize, offered: u64) -> Result<Measured, Violation> {
     let (submissions, sent) = load(&circle, validators, offered);
     plan.submissions = submissions;
     let disks: Vec<MemoryDisk> = (0..validators).map(|_| MemoryDisk::default()).collect();
-    let clients = Clients::default();
+    let lives = Lives::new(circle.clone(), plan.seed);
     let outcome = simulate(&plan, |birth| {
         let disk = disks[birth.node].clone();
         let seed = identity_seed(birth.node);
         let parts = Parts::open_for(&circle.genesis, &disk, seed).expect("the store opens");
-        Box::new(Life {
-            durable: parts.chain.durable_height(),
-            parts,
-            circle: circle.clone(),
-            wishes: Arc::default(),
-            disk,
-            power: birth.power,
-            validator: birth.node,
-            seed: plan.seed,
-            clients: clients.clone(),
-        })
+        lives.begin(birth, parts, disk)
     })
     .map_err(|failure| Violation::of_run(&failure))?;
-    let seen = std::mem::take(&mut *clients.lock().expect("no client panics"));
+    let seen = lives.seen();
     judge(&Evidence {
         circle: &circle,
         plan: &plan,
@@ -203,22 +189,21 @@ pub fn measure(validators: usize, offered: u64) -> Result<Measured, Violation> {
         offered: sent.len() as u64 * 1_000 / LOAD_MS,
         final_per_second: done.count() as f64 / seconds,
         blocks_per_second: blocks as f64 / seconds,
-        block_ms: percentiles(block_times(&disks[0], &outcome.finalized_ms)),
+        block_ms: percentiles(block_times(&disks[0], &outcome)),
         transfer_ms: percentiles(transfers.iter().map(|(_, took)| *took).collect()),
     })
 }
 
 /// From each block's time, by its proposer's clock, to its finality at each validator.
-fn block_times(disk: &MemoryDisk, finalized: &BTreeMap<usize, BTreeMap<u64, u64>>) -> Vec<u64> {
+fn block_times(disk: &MemoryDisk, outcome: &Outcome) -> Vec<u64> {
     let store = Parts::inspect(disk).expect("the judges have seen this store");
     let snapshot = store.snapshot().ok().flatten();
     let snapshot = snapshot.expect("the judges have seen this store");
     let mut times = Vec::new();
-    for own in finalized.values() {
+    for own in outcome.finalized_ms.values() {
         for (height, ms) in own {
-            // The simulated clocks begin at the Unix epoch, as does the run.
             if let Ok(Some(header)) = snapshot.header_at(Height(*height)) {
-                times.push(ms.saturating_sub(header.time_ms));
+                times.push((outcome.began_ms + ms).saturating_sub(header.time_ms));
             }
         }
     }

@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use engine::Chain as _;
 use engine::simulation::{
     Byzantine, Conduct, Crash, LinkQuality, Mutation, Outcome, Partition, Plan, PowerLoss,
     Submission, identity_seed, simulate,
@@ -20,7 +19,7 @@ use wire::{Change, Height, PublicKey, SignedTransaction, record::Epoch};
 use crate::{
     Checker, Report, Violation, absence,
     judge::{Evidence, judge},
-    life::{Clients, Life, Seen},
+    life::{Lives, Seen},
     politics::{self, Wish},
 };
 
@@ -194,11 +193,11 @@ pub fn run(plan: Plan) -> Result<Run, Violation> {
 ///
 /// Errors: [`Violation`].
 pub fn run_with(circle: &Arc<Circle>, mut plan: Plan, wishes: Vec<Wish>) -> Result<Run, Violation> {
-    let wishes = Arc::new(wishes);
     plan.circle = circle.genesis.circle();
     plan.submissions = submissions(circle, &plan);
     let disks: Vec<MemoryDisk> = (0..=plan.nodes()).map(|_| MemoryDisk::default()).collect();
-    let clients = Clients::default();
+    let mut lives = Lives::new(circle.clone(), plan.seed);
+    lives.wishes = Arc::new(wishes);
     let outcome = simulate(&plan, |birth| {
         let node = birth.node;
         let disk = disks[node].clone();
@@ -210,20 +209,10 @@ pub fn run_with(circle: &Arc<Circle>, mut plan: Plan, wishes: Vec<Wish>) -> Resu
         };
         let seed_of = identity_seed(identity);
         let parts = Parts::open_for(&circle.genesis, &disk, seed_of).expect("the store opens");
-        Box::new(Life {
-            durable: parts.chain.durable_height(),
-            parts,
-            circle: circle.clone(),
-            wishes: wishes.clone(),
-            disk,
-            power: birth.power,
-            validator: node,
-            seed: plan.seed,
-            clients: clients.clone(),
-        })
+        lives.begin(birth, parts, disk)
     })
     .map_err(|failure| Violation::of_run(&failure))?;
-    let seen = std::mem::take(&mut *clients.lock().expect("no client panics"));
+    let seen = lives.seen();
     all_are_final(circle, &seen)?;
     let report = judge(&Evidence {
         circle,

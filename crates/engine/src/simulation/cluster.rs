@@ -94,7 +94,7 @@ struct Conductor<'a> {
     /// Hears of validators that lost their power.
     lost: mpsc::UnboundedReceiver<(usize, u64)>,
     power_losses: usize,
-    /// When the run began.
+    /// When the run began, once the network is set up.
     start: SystemTime,
 }
 
@@ -120,6 +120,11 @@ pub(super) fn founders(validators: usize) -> (Vec<Validator>, Dealing) {
         address: "127.0.0.1:1".into(),
     });
     (committee.collect(), dealing)
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_millis() as u64
 }
 
 /// Every node's configuration; the equivocator's second half is the last.
@@ -190,7 +195,6 @@ impl<'a> Conductor<'a> {
         )
         .await;
         network.start();
-        let start = context.current();
         let (losses, lost) = mpsc::unbounded_channel();
         let failures = |index: usize| {
             let own = plan
@@ -237,14 +241,16 @@ impl<'a> Conductor<'a> {
             sides: Arc::new(sides),
             lost,
             power_losses: 0,
-            start,
+            start: SystemTime::UNIX_EPOCH,
         }
     }
 
     async fn perform(&mut self, make_chain: MakeChain<'_>) -> Result<Outcome, Failure> {
-        let start = self.start;
-        self.limit_bandwidth().await;
         self.set_links().await;
+        // Every link takes some simulated milliseconds to set up: seconds in all where there
+        // are many, which are not of the run.
+        self.start = self.context.current();
+        let start = self.start;
         for member in 0..self.plan.nodes() {
             self.up(member, make_chain).await;
         }
@@ -281,6 +287,7 @@ impl<'a> Conductor<'a> {
             certificates,
             equivocations: self.equivocations(),
             height_after_chaos,
+            began_ms: unix_ms(start),
             simulated_ms: simulated.as_millis() as u64,
             audit: self.context.auditor().state(),
         })
@@ -585,17 +592,6 @@ impl<'a> Conductor<'a> {
             jitter: Duration::from_micros(jitter_us),
             success_rate: Probability::new(delivered, 1_000).expect("at most all are lost"),
         })
-    }
-
-    async fn limit_bandwidth(&self) {
-        let Some(places) = &self.plan.places else {
-            return;
-        };
-        let limit = Some(places.bytes_per_second);
-        for key in &self.keys {
-            let limited = self.oracle.limit_bandwidth(key.clone(), limit, limit).await;
-            limited.expect("the network knows all nodes");
-        }
     }
 
     /// Waits until every honest validator has reached `target`.

@@ -104,6 +104,9 @@ pub struct Outcome {
     pub equivocations: usize,
     /// The highest height when the chaos ended.
     pub height_after_chaos: u64,
+    /// When the run began, Unix milliseconds by the simulated clock: the network was
+    /// set up then.
+    pub began_ms: u64,
     /// How long the run took, by the simulated clock.
     pub simulated_ms: u64,
     /// Digest over everything that the runtime did.

@@ -127,8 +127,6 @@ pub struct Places {
     pub jitter_percent: u64,
     /// Messages of a thousand that get lost.
     pub loss_permille: u64,
-    /// What each node can send, and receive, in a second.
-    pub bytes_per_second: usize,
 }
 
 /// Everything that happens in a run.

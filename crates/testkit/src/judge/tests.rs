@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use engine::Chain as _;
 use engine::simulation::{identity_seed, simulate};
 use node::sample::account;
 use wire::SignedTransaction;
 
 use super::*;
-use crate::life::{Clients, Life, ProvenRead};
+use crate::life::{Lives, ProvenRead};
 
 /// A calm run of four, whose evidence tests change.
 struct Ran {
@@ -16,7 +15,7 @@ struct Ran {
     plan: Plan,
     outcome: Outcome,
     disks: Vec<MemoryDisk>,
-    clients: Clients,
+    lives: Lives,
 }
 
 fn ran() -> Ran {
@@ -25,29 +24,19 @@ fn ran() -> Ran {
     plan.circle = circle.genesis.circle();
     plan.submissions = crate::scenario::submissions(&circle, &plan);
     let disks: Vec<MemoryDisk> = (0..4).map(|_| MemoryDisk::default()).collect();
-    let clients = Clients::default();
+    let lives = Lives::new(circle.clone(), 5);
     let outcome = simulate(&plan, |birth| {
         let disk = disks[birth.node].clone();
         let seed = identity_seed(birth.node);
         let parts = Parts::open_for(&circle.genesis, &disk, seed).unwrap();
-        Box::new(Life {
-            durable: parts.chain.durable_height(),
-            parts,
-            disk,
-            power: birth.power,
-            validator: birth.node,
-            seed: 5,
-            clients: clients.clone(),
-            circle: circle.clone(),
-            wishes: Arc::default(),
-        })
+        lives.begin(birth, parts, disk)
     });
     Ran {
         outcome: outcome.unwrap(),
         circle,
         plan,
         disks,
-        clients,
+        lives,
     }
 }
 
@@ -65,7 +54,7 @@ fn verdict(ran: &Ran, seen: &Seen) -> Result<Report, Checker> {
 #[test]
 fn each_judge_finds_what_it_is_there_for() {
     let mut ran = ran();
-    let mut seen = std::mem::take(&mut *ran.clients.lock().unwrap());
+    let mut seen = ran.lives.seen();
     let report = verdict(&ran, &seen).unwrap();
     assert!(report.applied > 0 && report.reads.0 > 0, "{report:?}");
 
@@ -116,8 +105,9 @@ fn each_judge_finds_what_it_is_there_for() {
     ran.outcome.certificates.remove(&1_000_000);
     assert!(verdict(&ran, &seen).is_ok());
 
-    let genesis = &mut Arc::get_mut(&mut ran.circle).unwrap().genesis;
-    genesis.accounts[0].1.0 += 1;
+    let mut other = Circle::new(4);
+    other.genesis.accounts[0].1.0 += 1;
+    ran.circle = Arc::new(other);
     // It is another circle's store then.
     assert!(verdict(&ran, &seen).is_err());
 }
