@@ -2,27 +2,37 @@
 
 use std::process::Command;
 
-#[test]
-fn a_hosts_list_is_appraised() {
+/// What the benchmark says, of one round of a second.
+fn bench(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--rounds", "1", "--seconds", "1", "host"])
+        .args(["--rounds", "1", "--seconds", "1"])
+        .args(arguments)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
+    text
+}
+
+/// The same of a benchmark that runs in a circle of its own.
+fn bench_of_a_circle(arguments: &[&str]) -> String {
+    // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
+    let ringfort = std::path::Path::new(env!("CARGO_BIN_EXE_bench")).with_file_name("ringfort");
+    assert!(ringfort.exists(), "build it first: cargo build --workspace");
+    let ringfort = ringfort.to_str().unwrap();
+    bench(&[&["--ringfort", ringfort], arguments].concat())
+}
+
+#[test]
+fn a_hosts_list_is_appraised() {
+    let text = bench(&["host"]);
     assert!(text.contains("entries/s"), "{text}");
 }
 
 #[test]
 fn payload_encryption_is_measured_beside_openssl() {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--rounds", "1", "--seconds", "1", "payload"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let text = bench(&["payload"]);
     for line in ["machine: ", "openssl speed", "ratio"] {
         assert!(text.contains(line), "{line:?} is missing: {text}");
     }
@@ -30,13 +40,7 @@ fn payload_encryption_is_measured_beside_openssl() {
 
 #[test]
 fn dns_is_measured_beside_knot_nsd_and_an_echo() {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--rounds", "1", "--seconds", "1", "dns", "--names", "200"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let text = bench(&["dns", "--names", "200"]);
     for line in [
         "knotd: ",
         "ratio to knot",
@@ -55,21 +59,7 @@ fn dns_is_measured_beside_knot_nsd_and_an_echo() {
 
 #[test]
 fn dns_over_tls_and_https_is_measured_beside_nsd_and_dnsdist() {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args([
-            "--rounds",
-            "1",
-            "--seconds",
-            "1",
-            "encrypted",
-            "--names",
-            "200",
-        ])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let text = bench(&["encrypted", "--names", "200"]);
     let measured = |server: &str| {
         let lines = text.lines().filter(|line| line.trim().starts_with(server));
         lines.filter(|line| line.contains("answers/s")).count()
@@ -82,33 +72,15 @@ fn dns_over_tls_and_https_is_measured_beside_nsd_and_dnsdist() {
 
 #[test]
 fn a_names_change_is_measured_until_it_is_answered() {
-    let text = of_a_circle(&["names"]);
+    let text = bench_of_a_circle(&["names"]);
     for line in ["answered over DNS", "octets", "verified in"] {
         assert!(text.contains(line), "{line:?} is missing: {text}");
     }
 }
 
-/// What a benchmark says, one round of which runs in a circle of its own.
-fn of_a_circle(arguments: &[&str]) -> String {
-    // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
-    let bench = std::path::Path::new(env!("CARGO_BIN_EXE_bench"));
-    let ringfort = bench.with_file_name("ringfort");
-    assert!(ringfort.exists(), "build it first: cargo build --workspace");
-    let output = Command::new(bench)
-        .args(["--rounds", "1", "--ringfort"])
-        .arg(ringfort)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    text
-}
-
 #[test]
 fn certificates_by_acme_are_measured_beside_pebble() {
-    let text = of_a_circle(&["acme"]);
+    let text = bench_of_a_circle(&["acme"]);
     // Each of eight accounts made its twelve orders, of either server.
     let lines = text.lines().filter(|line| line.contains("certificates/s"));
     assert_eq!(
@@ -118,43 +90,32 @@ fn certificates_by_acme_are_measured_beside_pebble() {
     );
 }
 
-/// What `bench trust` prints of one part.
-fn trust(part: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--rounds", "1", "--seconds", "1", "trust", "--only"])
-        .args(part)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    text
-}
-
 #[test]
 fn quotes_are_verified_beside_the_libraries() {
-    let text = trust(&["quotes"]);
-    for kind in ["SGX quote", "TDX quote", "SEV-SNP report"] {
+    let text = bench(&["trust", "--only", "quotes"]);
+    let kinds = [
+        "SGX quote",
+        "TDX quote",
+        "SEV-SNP report",
+        "AWS Nitro document",
+        "TPM 2.0 evidence",
+        "TPM 2.0 quote",
+    ];
+    for kind in kinds {
         assert!(text.contains(kind), "{kind} is missing: {text}");
     }
-    assert_eq!(text.matches("ratio").count(), 3, "{text}");
+    assert_eq!(text.matches("ratio").count(), kinds.len(), "{text}");
 }
 
 #[test]
 fn shares_are_handed_on_in_memory() {
-    let text = trust(&["resharing", "--committees", "4"]);
+    let text = bench(&["trust", "--only", "resharing", "--committees", "4"]);
     assert!(text.contains("4 keykeepers, resharing"), "{text}");
 }
 
 #[test]
 fn a_new_node_gets_its_state_by_blocks_and_by_a_checkpoint_and_validates() {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["state", "--names", "4000"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let text = bench(&["state", "--names", "4000"]);
     for line in [
         "4000 names in 3 blocks",
         "executing them",
@@ -169,19 +130,7 @@ fn a_new_node_gets_its_state_by_blocks_and_by_a_checkpoint_and_validates() {
 #[test]
 #[ignore = "needs script/setup --bench; cargo test -p bench -- --ignored transfers"]
 fn transfers_are_measured_beside_etcd_and_postgresql() {
-    // The binary beside this one: `cargo build -p cli -p enclave -p keykeeper`.
-    let bench = std::path::Path::new(env!("CARGO_BIN_EXE_bench"));
-    let ringfort = bench.with_file_name("ringfort");
-    assert!(ringfort.exists(), "build it first: cargo build --workspace");
-    let output = Command::new(bench)
-        .args(["--rounds", "1", "--seconds", "1", "--ringfort"])
-        .arg(ringfort)
-        .arg("ledger")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let text = bench_of_a_circle(&["ledger"]);
     for line in [
         "etcd, 3 members",
         "PostgreSQL, 1+1",

@@ -69,6 +69,17 @@ pub(crate) fn transactions() -> Vec<Vec<u8>> {
             media: "text/plain".to_owned(),
             note: String::new(),
         }),
+        Action::RecordAppraisal(wire::RecordAppraisal {
+            host: Digest([6; 32]),
+            result: wire::HostResult {
+                report: Digest([1; 32]),
+                index: Digest([2; 32]),
+                entries: 1_000,
+                known: 990,
+                boot_events: 70,
+                findings: 10,
+            },
+        }),
     ];
     let transaction = Transaction {
         version: Transaction::VERSION,
@@ -246,6 +257,7 @@ pub(crate) fn record(bytes: &[u8]) {
     let _ = record::decode::<record::Released>(bytes);
     let _ = record::decode::<record::AddressOwners>(bytes);
     let _ = record::decode::<record::Notarisation>(bytes);
+    let _ = record::decode::<record::HostAppraisal>(bytes);
     let _ = record::decode::<record::Keykeeper>(bytes);
     let _ = record::decode::<record::KeyCommittee>(bytes);
     let _ = record::decode::<record::KeyRound>(bytes);

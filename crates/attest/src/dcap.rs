@@ -94,7 +94,8 @@ pub enum PackError {
 
 /// The house's primitives for `dcap-qvl`: signatures by aws-lc, which is there
 /// for TLS already.
-struct Primitives;
+#[derive(Clone, Copy, Debug)]
+pub struct Primitives;
 
 impl CryptoProvider for Primitives {
     fn sig_algo() -> &'static dyn SignatureVerificationAlgorithm {

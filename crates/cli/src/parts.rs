@@ -140,6 +140,7 @@ mod tests {
             validators: 7,
             providers: 3,
             keykeepers: 3,
+            guest: false,
             measurement: wire::Measurement([0; 32]),
         };
         let parts = of(&state, &embedded, Ports::above(40_000).unwrap());

@@ -78,7 +78,10 @@ pub struct Embedded {
     /// Keykeepers.
     #[serde(default)]
     pub keykeepers: u16,
-    /// SHA-256 of the enclave's code that the genesis admits.
+    /// Whether enclaves are guests, not processes.
+    #[serde(default)]
+    pub guest: bool,
+    /// The enclave's code that the genesis admits.
     pub measurement: Measurement,
 }
 
@@ -159,6 +162,11 @@ impl StateDirectory {
     /// The circle's own copy of the enclave's code.
     pub fn enclave(&self) -> PathBuf {
         self.join("enclave/ringfort-enclave")
+    }
+
+    /// The circle's own copy of a guest's image.
+    pub fn guest(&self) -> PathBuf {
+        self.join("enclave/guest")
     }
 
     /// The circle's own copy of the keykeeper's code.
@@ -280,6 +288,7 @@ mod tests {
                 validators: 4,
                 providers: 2,
                 keykeepers: 3,
+                guest: true,
                 measurement: Measurement([3; 32]),
             }),
         }

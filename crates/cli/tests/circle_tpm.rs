@@ -4,6 +4,8 @@
 
 mod harness;
 
+use std::path::Path;
+
 use harness::{Circle, component, keys, keys::Keykeeper, signal, tpm::Tpm, wait_for};
 
 #[test]
@@ -85,8 +87,83 @@ fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {
     assert!(refused.stderr.contains("key file"), "{}", refused.stderr);
 }
 
+#[test]
+fn what_an_appraisal_of_a_host_came_to_is_on_the_ledger() {
+    let circle = Circle::up();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../software/tests/data");
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let debian = |name: &str| text(&data.join("debian").join(name));
+    // The evidence of a guest that a real firmware and kernel measured.
+    let evidence = circle.scratch("evidence");
+    std::fs::create_dir(&evidence).unwrap();
+    for file in ["quote.bin", "key.bin", "boot.bin", "list.bin"] {
+        std::fs::copy(data.join("guest/honest").join(file), evidence.join(file)).unwrap();
+    }
+    // An index of another package: nothing that the guest ran is in it.
+    let index = circle.scratch("packages.index");
+    circle.ringfort(&[
+        "host",
+        "index",
+        "--into",
+        &text(&index),
+        "--release",
+        &debian("InRelease"),
+        "--keyring",
+        &debian("keyring.gpg"),
+        "--packages",
+        &debian("Packages"),
+        &debian("openssh-sftp-server.deb"),
+    ]);
+    assert_eq!(circle.json(&["host", "results"]), serde_json::json!([]));
+    let key = evidence.join("key.bin");
+    let ended = circle.run(&[
+        "host",
+        "verify",
+        "--from",
+        &text(&evidence),
+        "--trusted-key",
+        &text(&key),
+        "--nonce",
+        &"5a".repeat(32),
+        "--index",
+        &text(&index),
+        "--record",
+    ]);
+    assert_eq!(ended.code, 10, "not as published: {}", ended.stderr);
+
+    let sha256 = |path: &Path| wire::Digest::of(&[&std::fs::read(path).unwrap()]).to_string();
+    let host = sha256(&key);
+    let own = circle.json(&["account", "show"])["account"].clone();
+    for arguments in [&["host", "results"][..], &["host", "results", &host]] {
+        let found = circle.json(arguments);
+        let [one] = &found.as_array().unwrap()[..] else {
+            panic!("{found}");
+        };
+        assert_eq!(
+            (&one["host"], &one["appraiser"]),
+            (&host.clone().into(), &own)
+        );
+        let result = &one["record"]["result"];
+        let report = evidence.join("report.json");
+        assert_eq!(result["report"], sha256(&report));
+        assert_eq!(result["index"], sha256(&index));
+        let report: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        assert_eq!(result["known"], report["known"]);
+        assert_eq!(result["entries"], report["entries"]);
+        let findings = report["findings"].as_array().unwrap().len();
+        assert!(findings > 0 && result["findings"] == findings, "{result}");
+        assert!(one["record"]["clean_since"].is_null(), "{one}");
+    }
+    let other = "00".repeat(32);
+    assert_eq!(
+        circle.json(&["host", "results", &other]),
+        serde_json::json!([])
+    );
+}
+
 /// Has `tpm` keep the sealing key of the keykeeper that `directory` is configured for.
-fn seal_in(tpm: &Tpm, directory: &std::path::Path) {
+fn seal_in(tpm: &Tpm, directory: &Path) {
     let file = directory.join("keykeeper.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text.split("[seal]").next().unwrap();
@@ -95,7 +172,7 @@ fn seal_in(tpm: &Tpm, directory: &std::path::Path) {
 }
 
 /// What a keykeeper says that is to start and must not.
-fn refused(circle: &Circle, directory: &std::path::Path) -> String {
+fn refused(circle: &Circle, directory: &Path) -> String {
     let config = directory.join("keykeeper.toml");
     let ended = circle.run(&["keykeeper", "--config", config.to_str().unwrap()]);
     assert_ne!(ended.code, 0, "{}", ended.stderr);

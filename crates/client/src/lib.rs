@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod connect;
 mod error;
 mod events;
+pub mod hosts;
 pub mod keyfile;
 mod ledger;
 pub mod listen;

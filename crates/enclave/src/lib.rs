@@ -8,6 +8,7 @@
 //! protect itself, and how far not, is said in docs/spec/enclave.md.
 
 mod filesystem;
+pub mod guest;
 mod host;
 mod identity;
 mod job;

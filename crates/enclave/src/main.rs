@@ -2,6 +2,9 @@
 //!
 //! Takes no arguments and no environment. Exits with 0 when its host ended it,
 //! 1 when it could not protect itself, 2 when the host broke the channel's rules.
+//!
+//! As the first process of a machine it is that machine's only program: it then
+//! carries the channel between a port and itself as a child (`enclave::guest`).
 
 use std::{
     io,
@@ -9,7 +12,7 @@ use std::{
     process::ExitCode,
 };
 
-use enclave::{End, run, vault::Secrets};
+use enclave::{End, guest, run, vault::Secrets};
 use tokio::net::unix::pipe;
 
 /// Threads that work: what the smallest offer has in processors, so that one
@@ -25,6 +28,9 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("panic at {:?}", panic.location());
     }));
+    if guest::is_first_process() {
+        guest::run();
+    }
     let sandboxed = match sandbox::enter(Secrets::empty) {
         Ok(sandboxed) => sandboxed,
         Err(error) => {

@@ -13,7 +13,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("wire", &["key"]),
     ("proof", &["wire"]),
     ("attest", &["wire"]),
-    ("platform", &["wire", "attest"]),
+    ("tsm", &["wire"]),
+    ("platform", &["wire", "attest", "tsm"]),
     ("software", &["wire", "attest"]),
     ("handshake", &["wire"]),
     ("threshold", &["wire"]),
@@ -38,7 +39,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("keyhost", &["wire", "client", "keykeeper"]),
     ("vault-guard", &["key"]),
     ("vault", &["wire", "sandbox", "vault-guard"]),
-    ("enclave", &["wire", "handshake", "threshold", "sandbox"]),
+    (
+        "enclave",
+        &["wire", "handshake", "threshold", "sandbox", "tsm"],
+    ),
     (
         "cli",
         &[

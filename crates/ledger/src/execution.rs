@@ -11,7 +11,7 @@ use wire::{
 use crate::{
     accounts,
     admission::{self, Charge},
-    certificates, enclaves, keys, locks, market, members,
+    certificates, enclaves, hosts, keys, locks, market, members,
     members::{Ceremony, NoCeremony},
     name_servers, names, notary,
     overlay::Overlay,
@@ -234,6 +234,7 @@ impl<'a> Execution<'a> {
             Action::NameVeto(action) => names::veto(self, sender, action),
             Action::NameUpdate(action) => names::update(self, action),
             Action::Notarise(action) => notary::notarise(self, sender, action),
+            Action::RecordAppraisal(action) => hosts::record_appraisal(self, sender, action),
             Action::PostOffer(action) => market::post_offer(self, sender, action),
             Action::WithdrawOffer(action) => market::withdraw_offer(self, sender, action),
             Action::PostRequest(action) => market::post_request(self, sender, action),

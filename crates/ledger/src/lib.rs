@@ -13,6 +13,7 @@
 //! - `locks`: funds under a tree of conditions;
 //! - `names`: commit, reveal, records, rent, suspension, release, sale, recovery;
 //! - `notary`: digests of data items under keys;
+//! - `hosts`: what appraisers last found of machines' software;
 //! - `market`: offers, requests, matching, contracts and what they are paid;
 //! - `enclaves`: keys with evidence, and certificates for them;
 //! - `certificates`: the log of certificates, ACME orders and revocation;
@@ -42,6 +43,7 @@ mod certificates;
 mod enclaves;
 mod execution;
 mod founding;
+mod hosts;
 mod keys;
 mod locks;
 pub mod market;

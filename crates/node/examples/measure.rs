@@ -1,15 +1,15 @@
 //! How fast is the authenticated state, and how small are its proofs?
 //!
 //! ```text
-//! cargo run --release -p node --features simulation --example measure -- ENTRIES
+//! cargo run --release -p node --features simulation --example measure -- ENTRIES [BLOCKS]
 //! ```
 //!
 //! Founds a circle of so many accounts in a file, applies blocks of transfers
-//! between random ones as a leader does (select, execute, tree, store; one
+//! between random ones as a leader does (20 unless said; select, execute, tree, store; one
 //! node, no network), then proves random entries and verifies the proofs as a
 //! light client does. The figures of adr/0002 come from here.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use blst::min_sig::SecretKey;
 use engine::Chain as _;
@@ -21,6 +21,7 @@ use node::{
     store::{Snapshot, Store},
 };
 use proof::{Certificate, DOMAIN_SEPARATION_TAG, Proof};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableHandle as _};
 use wire::{
     AccountId, Action, Amount, Block, CircleId, CircleKey, Digest, Genesis, Header, Height,
     SigningKey, Transaction, Transfer, state_key,
@@ -30,7 +31,7 @@ use wire::{
 const TRANSFERS: u64 = 2000;
 
 /// Blocks that are measured.
-const BLOCKS: u64 = 20;
+const DEFAULT_BLOCKS: u64 = 20;
 
 /// Proofs that are measured.
 const PROOFS: u64 = 2000;
@@ -41,6 +42,10 @@ fn main() -> Result<(), Failure> {
     let entries: u64 = match std::env::args().nth(1) {
         Some(text) => text.parse()?,
         None => 100_000,
+    };
+    let blocks: u64 = match std::env::args().nth(2) {
+        Some(text) => text.parse()?,
+        None => DEFAULT_BLOCKS,
     };
     let secret = SecretKey::key_gen(&[5; 32], &[]).map_err(|error| format!("{error:?}"))?;
     let senders: Vec<SigningKey> = (0..TRANSFERS).map(sender).collect();
@@ -60,11 +65,36 @@ fn main() -> Result<(), Failure> {
     let gate = Gate::new(genesis.circle(), mempool.clone(), tip.clone());
     let admission = Arc::new(gate.clone());
     let mut chain = NodeChain::open(&genesis, store, mempool, tip.clone(), admission)?;
-    apply(&genesis, &senders, &gate, &mut chain, &secret);
+    apply(&genesis, &senders, &gate, &mut chain, &secret, blocks);
     prove(&genesis, &tip.snapshot())?;
     drop(chain);
-    let file = std::fs::metadata(folder.path().join("ledger.redb"))?;
-    println!("the file has {} MiB", file.len() / 1024 / 1024);
+    sizes(&folder.path().join("ledger.redb"))
+}
+
+/// Where the file's bytes are.
+fn sizes(path: &Path) -> Result<(), Failure> {
+    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    let length = std::fs::metadata(path)?.len();
+    println!("the file has {:.0} MiB", mib(length));
+    let database = Database::open(path)?;
+    let read = database.begin_read()?;
+    let mut used = 0;
+    for handle in read.list_tables()? {
+        let name = handle.name().to_owned();
+        let stats = read.open_untyped_table(handle)?.stats()?;
+        let pages = stats.leaf_pages() + stats.branch_pages();
+        let bytes = stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+        used += bytes;
+        println!(
+            "  {name:<14} {:8.1} MiB in {pages:8} pages, of which {:8.1} MiB are rows",
+            mib(bytes),
+            mib(stats.stored_bytes())
+        );
+    }
+    println!(
+        "  free           {:8.1} MiB",
+        mib(length.saturating_sub(used))
+    );
     Ok(())
 }
 
@@ -95,13 +125,14 @@ fn apply(
     gate: &Gate,
     chain: &mut NodeChain,
     secret: &SecretKey,
+    blocks: u64,
 ) {
     // The id is a digest over every account: it is made once.
     let circle = genesis.circle();
     let holders = genesis.accounts.len() as u64;
     let mut parent = chain.genesis();
     let (mut admitting, mut building, mut storing) = (0.0, 0.0, 0.0);
-    for block in 0..BLOCKS {
+    for block in 0..blocks {
         let transfers: Vec<Vec<u8>> = senders
             .iter()
             .enumerate()
@@ -124,10 +155,10 @@ fn apply(
         chain.finalized(parent.clone(), Some(certificate));
         storing += start.elapsed().as_secs_f64();
     }
-    let count = (BLOCKS * TRANSFERS) as f64;
+    let count = (blocks * TRANSFERS) as f64;
     let each = |seconds: f64| 1e6 * seconds / count;
     println!(
-        "{BLOCKS} blocks of {TRANSFERS} transfers: {:.1} µs each to admit, {:.1} µs to execute \
+        "{blocks} blocks of {TRANSFERS} transfers: {:.1} µs each to admit, {:.1} µs to execute \
          with the tree, {:.1} µs to store; {:.0} transfers/s on one node",
         each(admitting),
         each(building),

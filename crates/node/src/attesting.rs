@@ -17,13 +17,16 @@ use std::{
 use ledger::{BlockContext, Standing, validator_standing};
 use tokio::time::Instant;
 use wire::{
-    Action, Amount, AttestValidator, CheckedTransaction, CircleId, Digest, Evidence, Height,
-    PublicKey, Reject, SigningKey, Transaction, TransactionResult,
-    record::{self, Account},
-    state_key,
+    Action, AttestValidator, CheckedTransaction, CircleId, Digest, Evidence, Height, PublicKey,
+    Reject, SigningKey, TransactionResult,
 };
 
-use crate::{mempool::Intake, store::Snapshot, tip::Tip};
+use crate::{
+    chain::{free_of_charge, next_sequence},
+    mempool::Intake,
+    store::Snapshot,
+    tip::Tip,
+};
 
 /// Why a source gave no evidence, in its own words.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -106,28 +109,12 @@ pub fn prepare(
     state: &Snapshot,
     source: &dyn EvidenceSource,
 ) -> Result<Prepared, Failure> {
-    let (sender, header) = (key.public(), state.header());
-    let report_data = AttestValidator::report_data(circle, &sender, state.digest());
+    let block = state.height();
+    let report_data = AttestValidator::report_data(circle, &key.public(), state.digest());
     let evidence = source.evidence(report_data).map_err(Failure::Source)?;
-    let account: Account = ledger::StateRead::get(state, &state_key::account(sender.account()))
-        .map(|bytes| record::decode(&bytes).expect("the store holds what this build wrote"))
-        .unwrap_or_default();
-    let expires_at = header.height.plus(TAKEN_WITHIN);
-    let action = AttestValidator {
-        block: header.height,
-        evidence,
-    };
-    let transaction = Transaction {
-        version: Transaction::VERSION,
-        circle,
-        sender,
-        sequence: account.sequence,
-        expires_at,
-        // Evidence that is due costs nothing (docs/spec/members.md §9).
-        fee_limit: Amount::ZERO,
-        actions: vec![Action::AttestValidator(action)],
-    };
-    let encoded = transaction.sign(key).encode();
+    let expires_at = block.plus(TAKEN_WITHIN);
+    let action = Action::AttestValidator(AttestValidator { block, evidence });
+    let encoded = free_of_charge(circle, key, next_sequence(state, key), expires_at, action);
     try_out(circle, state, &encoded)?;
     Ok(Prepared {
         encoded,

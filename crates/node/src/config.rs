@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::{
     chain::Duty,
     checkpoint::{Policy, SyncConfig},
+    store::Retention,
 };
 
 /// A genesis of a million accounts in JSON.
@@ -164,6 +165,11 @@ impl Default for DiskConfig {
 pub struct HistoryConfig {
     /// Blocks that the API can show, with their receipts and events.
     pub blocks: u64,
+    /// Megabytes of these; with larger blocks there are fewer of them, but never fewer
+    /// than can be proven.
+    pub megabytes: u64,
+    /// Megabytes of the state's past; under load fewer heights than 256 can be proven.
+    pub past_megabytes: u64,
     /// Blocks that the engine keeps for validators that were down; more, if the
     /// oldest checkpoint is older. Each costs some hundred bytes of memory.
     pub archive_blocks: u64,
@@ -177,7 +183,21 @@ impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             blocks: 1_000_000,
+            megabytes: 32 * 1024,
+            past_megabytes: 256,
             archive_blocks: 100_000,
+        }
+    }
+}
+
+impl HistoryConfig {
+    /// As the store takes it.
+    pub(crate) fn retention(&self) -> Retention {
+        let bytes = |megabytes: u64| megabytes.saturating_mul(1024 * 1024);
+        Retention {
+            blocks: self.blocks,
+            block_bytes: bytes(self.megabytes),
+            past_bytes: bytes(self.past_megabytes),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! from end to end and compared with their checksums. What is damaged is moved
 //! into a folder of its own beside them, named in the log and never deleted; the
 //! node then begins as a new one does: from a proven state or from the first
-//! block, by what peers have; so it does where its engine's directory is gone. Its shares and its memory of votes stay: neither
-//! can be had from anybody.
+//! block, by what peers have; so it does where its engine's directory is gone.
+//! Its shares and its memory of votes stay: neither can be had from anybody.
 
 use std::{
     fs, io,

@@ -294,7 +294,7 @@ fn open(setup: Setup, source: Option<Arc<dyn EvidenceSource>>) -> Result<(Api, T
     std::fs::create_dir_all(&data_dir)
         .map_err(system(format!("make the folder {}", data_dir.display())))?;
     let store = Arc::new(Store::open(&sync::ledger_file(&data_dir))?);
-    store.keep_history(history.blocks);
+    store.keep(history.retention());
     let shelf = Shelf::open(&data_dir.join("checkpoints"), checkpoints)
         .map_err(system("open the checkpoints"))?;
     let shelf = Arc::new(shelf);

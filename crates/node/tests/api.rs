@@ -187,6 +187,7 @@ async fn says_what_is_wrong_and_what_to_do() {
         get("/v1/names/free.ring.internal/bids?after=zz", 400),
         get("/v1/addresses/1.2.3/names", 400),
         get("/v1/notarised/xyz", 400),
+        get("/v1/hosts/xyz", 400),
         get(&format!("/v1/market/offers/{digits}"), 404),
         get(&format!("/v1/market/requests/{digits}"), 404),
         get(&format!("/v1/market/contracts/{digits}"), 404),

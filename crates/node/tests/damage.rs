@@ -104,6 +104,22 @@ impl Scene {
         assert_eq!(account["record"]["balance"], BALANCE.0 + self.sent);
     }
 
+    /// Starts the node that was hit, of whose share there is no file, and waits until it
+    /// follows the others: without its memory of votes it has no vote.
+    async fn follows_without_a_vote(&mut self) -> Value {
+        self.configs[HIT].share_file = None;
+        self.nodes[HIT] = Some(Node::start(&self.configs[HIT]).await.unwrap());
+        self.transfer(3).await;
+        let head = self.until(0, "there is a head", |_| true).await["height"].as_u64();
+        let status = self
+            .until(HIT, "it follows", |status| {
+                status["height"].as_u64() >= head
+            })
+            .await;
+        assert_eq!(status["in_office"], false, "{status}");
+        status
+    }
+
     /// What was set aside, which is one folder.
     fn aside(&self) -> PathBuf {
         let folders: Vec<_> = fs::read_dir(&self.configs[HIT].data_dir)
@@ -251,16 +267,7 @@ async fn a_node_without_its_engines_directory_builds_its_ledger_anew_and_does_no
     scene.stop().await;
     let data_dir = scene.configs[HIT].data_dir.clone();
     fs::remove_dir_all(data_dir.join("engine")).unwrap();
-    scene.configs[HIT].share_file = None;
-    scene.nodes[HIT] = Some(Node::start(&scene.configs[HIT]).await.unwrap());
-    scene.transfer(3).await;
-    let head = scene.until(0, "there is a head", |_| true).await["height"].as_u64();
-    let status = scene
-        .until(HIT, "it follows", |status| {
-            status["height"].as_u64() >= head
-        })
-        .await;
-    assert_eq!(status["in_office"], false, "{status}");
+    scene.follows_without_a_vote().await;
     assert!(scene.aside().join("ledger.redb").exists());
     scene.close().await;
 }
@@ -291,17 +298,7 @@ async fn a_founder_that_lost_its_memory_of_votes_does_not_vote() {
         Node::start(&scene.configs[HIT]).await.is_err(),
         "the share that the configuration names is gone"
     );
-    scene.configs[HIT].share_file = None;
-    let node = Node::start(&scene.configs[HIT]).await.unwrap();
-    scene.nodes[HIT] = Some(node);
-    scene.transfer(3).await;
-    let head = scene.until(0, "there is a head", |_| true).await["height"].as_u64();
-    let status = scene
-        .until(HIT, "it follows", |status| {
-            status["height"].as_u64() >= head
-        })
-        .await;
-    assert_eq!(status["in_office"], false, "{status}");
+    let status = scene.follows_without_a_vote().await;
     assert!(status["why"].to_string().contains("no share"), "{status}");
     scene.close().await;
 }

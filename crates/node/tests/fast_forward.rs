@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -23,7 +23,11 @@ use axum::{
 use harness::{EPOCH, configure, enact, free_ports, get, join, until};
 use node::{Node, NodeConfig, checkpoint::Policy, sample::Circle};
 use reqwest::Client;
+use serde_json::Value;
 use wire::{AccountId, Amount};
+
+/// Where a node's checkpoints are listed.
+const LIST: &str = "/v1/checkpoints";
 
 /// Blocks between two checkpoints.
 const EVERY: u64 = 10;
@@ -47,19 +51,39 @@ fn with_checkpoints(circle: &Circle, node: usize, ports: &[u16], folder: &Path) 
     }
 }
 
+/// A circle of so many validators that makes blocks quickly, with a state of some dozens
+/// of chunks; a node goes forward to a recent state only.
+fn circle_of_today(validators: usize) -> Circle {
+    let mut circle = Circle::with_epochs(validators as u8, EPOCH);
+    circle.genesis.parameters.idle_block_interval_ms = 120;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    circle.genesis.time_ms = now.unwrap().as_millis() as u64;
+    let idle = (0..IDLE_ACCOUNTS).map(|number| {
+        let digest = wire::Digest::tagged("idle", &[&number.to_le_bytes()]);
+        (AccountId(digest.0), Amount(1))
+    });
+    circle.genesis.accounts.extend(idle);
+    circle.genesis.accounts.sort_unstable();
+    circle
+}
+
 /// What one that lies does with chunks.
 #[derive(Clone, Copy, PartialEq)]
 enum Lie {
     /// Alters one byte of every chunk from the third on.
     Alters,
-    /// Gives two chunks and no more.
+    /// Lists its oldest state alone, and gives two chunks of it and no more.
     Stops,
+    /// Lists its oldest state alone at first, and then no longer has it.
+    Forgets,
 }
 
 #[derive(Clone)]
 struct Liar {
     behind: SocketAddr,
     lie: Lie,
+    /// The path of the one state that it lists: always, or at first.
+    only: Arc<OnceLock<String>>,
     http: Client,
     lies: Arc<AtomicU64>,
 }
@@ -70,6 +94,7 @@ async fn liar(behind: SocketAddr, lie: Lie) -> (SocketAddr, Arc<AtomicU64>) {
     let state = Liar {
         behind,
         lie,
+        only: Arc::default(),
         http: Client::new(),
         lies: lies.clone(),
     };
@@ -85,11 +110,28 @@ async fn pass_on(State(liar): State<Liar>, uri: Uri) -> Response {
     let answer = liar.http.get(url).send().await.unwrap();
     let status = answer.status();
     let mut body = answer.bytes().await.unwrap().to_vec();
-    let number = uri.path().rsplit_once("/chunks/").map(|(_, number)| number);
-    if number.is_some_and(|number| number.parse::<u64>().unwrap() >= 2) {
+    if liar.lie != Lie::Alters && uri.path() == LIST {
+        let mut list: Value = serde_json::from_slice(&body).unwrap();
+        let all = list["checkpoints"].as_array_mut().unwrap();
+        let path = |state: &Value| format!("{LIST}/{}", state["height"]);
+        let first_time = liar.only.get().is_none();
+        let only = liar.only.get_or_init(|| path(all.last().unwrap()));
+        if first_time || liar.lie == Lie::Stops {
+            all.retain(|state| path(state) == *only);
+        }
+        return axum::Json(list).into_response();
+    }
+    let chunk = uri.path().rsplit_once("/chunks/");
+    if let Some((state, number)) = chunk
+        && number.parse::<u64>().unwrap() >= 2
+    {
+        if liar.lie == Lie::Forgets && liar.only.get().unwrap() != state {
+            return (status, Bytes::from(body)).into_response();
+        }
         liar.lies.fetch_add(1, Ordering::Relaxed);
         match liar.lie {
             Lie::Stops => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            Lie::Forgets => return StatusCode::NOT_FOUND.into_response(),
             Lie::Alters => {
                 let middle = body.len() / 2;
                 body[middle] ^= 1;
@@ -137,16 +179,7 @@ impl std::io::Write for Log {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office() {
     let log = Log::start();
-    let mut circle = Circle::with_epochs(4, EPOCH);
-    circle.genesis.parameters.idle_block_interval_ms = 120;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    circle.genesis.time_ms = now.unwrap().as_millis() as u64;
-    let idle = (0..IDLE_ACCOUNTS).map(|number| {
-        let digest = wire::Digest::tagged("idle", &[&number.to_le_bytes()]);
-        (AccountId(digest.0), Amount(1))
-    });
-    circle.genesis.accounts.extend(idle);
-    circle.genesis.accounts.sort_unstable();
+    let circle = circle_of_today(4);
     let ports = free_ports(NEW + 1);
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Vec::new();
@@ -163,13 +196,9 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
     enact(&http, api[0], &circle, join(&circle, NEW, ports[NEW])).await;
     let enacted = get(&http, api[0], "/v1/status").await.1["height"].as_u64();
     for api in &api {
-        until(
-            &http,
-            *api,
-            "/v1/checkpoints",
-            "there is a checkpoint",
-            |list| list["checkpoints"][0]["height"].as_u64() > enacted,
-        )
+        until(&http, *api, LIST, "there is a checkpoint", |list| {
+            list["checkpoints"][0]["height"].as_u64() > enacted
+        })
         .await;
     }
 
@@ -228,13 +257,12 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
     assert_eq!(account["record"]["balance"], 1);
 
     // It makes checkpoints of its own, the same as the others', and starts again.
-    let path = "/v1/checkpoints";
-    let list = until(&http, own, path, "it has a checkpoint", |list| {
+    let list = until(&http, own, LIST, "it has a checkpoint", |list| {
         list["checkpoints"][0]["height"].is_u64()
     })
     .await;
     let height = list["checkpoints"][0]["height"].as_u64().unwrap();
-    let theirs = until(&http, api[1], path, "the others have it too", |list| {
+    let theirs = until(&http, api[1], LIST, "the others have it too", |list| {
         list["checkpoints"][0]["height"].as_u64() >= Some(height)
     })
     .await;
@@ -256,4 +284,30 @@ async fn a_new_node_goes_forward_to_a_proven_state_past_a_liar_and_takes_office(
     for node in nodes {
         node.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_was_dropped_while_it_was_fetched_is_passed_over_for_a_newer_one() {
+    let circle = circle_of_today(1);
+    let ports = free_ports(NEW + 1);
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_checkpoints(&circle, 0, &ports, folder.path());
+    let validator = Node::start(&config).await.unwrap();
+    let http = Client::new();
+    let api = validator.api_address();
+    until(&http, api, LIST, "there are two", |list| {
+        list["checkpoints"][1]["height"].is_u64()
+    })
+    .await;
+
+    let (forgets, lies) = liar(api, Lie::Forgets).await;
+    let mut config = with_checkpoints(&circle, NEW, &ports, folder.path());
+    config.sync.peers = vec![format!("http://{forgets}")];
+    let new = Node::start(&config).await.unwrap();
+    assert_eq!(lies.load(Ordering::Relaxed), 1, "it was not asked again");
+    assert!(!config.data_dir.join("incoming.redb").exists());
+    let (status, answer) = get(&http, new.api_address(), "/v1/blocks/1").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    new.stop().await.unwrap();
+    validator.stop().await.unwrap();
 }

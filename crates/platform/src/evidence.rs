@@ -12,12 +12,10 @@ use attest::{
     snp,
     tpm::{AttestationKeyCertificate, pack as pack_quote},
 };
+use tsm::{ReportFiles, TsmError, TsmReport};
 use wire::{Digest, Evidence, EvidenceKind};
 
-use crate::{
-    tpm::{Tpm, TpmError},
-    tsm::{self, ReportFiles, TsmError},
-};
+use crate::tpm::{Tpm, TpmError};
 
 /// Intel's collateral, as a PCCS client answers it (JSON).
 pub const COLLATERAL_FILE: &str = "collateral.json";
@@ -119,6 +117,13 @@ pub fn tee_evidence(
     report_data: Digest,
 ) -> Result<Evidence, EvidenceError> {
     let report = tsm::report(files, &attest::ReportData::from(report_data).0)?;
+    packed_report(&report, endorsements)
+}
+
+/// A TEE's report, of whatever machine, with what its vendor says of it.
+///
+/// Errors: [`EvidenceError`].
+pub fn packed_report(report: &TsmReport, endorsements: &Path) -> Result<Evidence, EvidenceError> {
     if report.kind == EvidenceKind::SevSnp {
         let endorsement = read(&endorsements.join(ENDORSEMENT_FILE))?;
         let revocations = read(&endorsements.join(REVOCATIONS_FILE)).ok();

@@ -11,9 +11,10 @@
 
 pub mod evidence;
 pub mod tpm;
-pub mod tsm;
 
 use std::path::Path;
+
+pub use tsm;
 
 /// The device through which the kernel shares a TPM between processes.
 pub const TPM_DEVICE: &str = "/dev/tpmrm0";

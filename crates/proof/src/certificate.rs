@@ -5,8 +5,6 @@
 //! is checked here with `blst` alone; the signed bytes are those of the
 //! engine (docs/spec/blocks.md §3).
 
-use std::sync::{Mutex, PoisonError};
-
 use blst::{
     BLST_ERROR,
     min_sig::{PublicKey, Signature},
@@ -74,7 +72,7 @@ impl Certificate {
         header: Digest,
         key: &CircleKey,
     ) -> Result<(), ProofError> {
-        let key = validated(key)?;
+        let key = PublicKey::key_validate(&key.0).map_err(|_| ProofError::CircleKey)?;
         let signature =
             Signature::sig_validate(&self.signature, true).map_err(|_| ProofError::Certificate)?;
         let message = self.message(circle, header);
@@ -84,23 +82,6 @@ impl Certificate {
             _ => Err(ProofError::Certificate),
         }
     }
-}
-
-/// The circle's key as a point that was checked to lie in its group.
-///
-/// The last one is kept: a process knows one circle, as a rule, and the check
-/// costs a third of what the signature's does.
-fn validated(key: &CircleKey) -> Result<PublicKey, ProofError> {
-    static LAST: Mutex<Option<(CircleKey, PublicKey)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((known, point)) = last.as_ref()
-        && known == key
-    {
-        return Ok(*point);
-    }
-    let point = PublicKey::key_validate(&key.0).map_err(|_| ProofError::CircleKey)?;
-    *last = Some((*key, point));
-    Ok(point)
 }
 
 /// Checks that the circle certified `header`.

@@ -20,13 +20,14 @@ use wire::{
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{DevelopmentConfig, HardwareConfig, ProviderConfig},
+    config::{DevelopmentConfig, HardwareConfig, ProgramConfig, ProviderConfig},
     contract, contract_files, control,
     evidence::EvidenceMaker,
+    guest::{GuestError, GuestImage},
     heartbeat,
     host::{Host, Phase},
+    launcher::{EnclaveBinary, Launcher, Program},
     offers::{self, Plan},
-    process::{EnclaveBinary, Launcher},
     router::Router,
 };
 
@@ -61,6 +62,15 @@ pub enum ProviderError {
         /// Why.
         reason: String,
     },
+    /// Parts of the configuration do not go together.
+    #[error("the configuration cannot be used: {reason}")]
+    Configuration {
+        /// Why.
+        reason: String,
+    },
+    /// Guests cannot be launched.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
     /// The key file does not open.
     #[error(transparent)]
     Key(#[from] SealedFileError),
@@ -110,7 +120,7 @@ pub async fn run(
     let services = listen(config.service_listen).await?;
     let control = listen(config.control_listen).await?;
     let (beat_sender, beats) = mpsc::unbounded_channel();
-    let host = Arc::new(open(config, beat_sender)?);
+    let host = Arc::new(open(config, beat_sender).await?);
     let (rounds, due_rounds) = mpsc::channel(1);
     let idle = Duration::from_secs(limits.idle_seconds.max(1));
     let door = host
@@ -147,7 +157,7 @@ async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, ProviderEr
 }
 
 /// Opens everything that the configuration names.
-fn open(
+async fn open(
     config: ProviderConfig,
     beats: mpsc::UnboundedSender<wire::Beat>,
 ) -> Result<Host, ProviderError> {
@@ -159,24 +169,22 @@ fn open(
     let client = Client::new(config.nodes.clone(), config.circle_key, config.circle)?;
     let account = Account::new(client.clone(), key, Some(lock_path(&config.key_file)));
     let storage = ObjectStorage::new(config.access(), None)?;
-    let path = &config.enclave_binary;
-    let binary = EnclaveBinary::open(path)
-        .map_err(|error| unusable("the enclave's program", path)(error.to_string()))?;
-    let measurement = binary.measurement();
+    let program = program(&config)?;
+    let measurement = program.measurement();
+    let diagnostics = config
+        .development
+        .as_ref()
+        .is_some_and(|development| development.enclave_diagnostics);
+    let launcher = Launcher::start(program, diagnostics)
+        .map_err(|source| ProviderError::Launcher { source })?;
     let evidence = match (&config.hardware, &config.development) {
-        (Some(hardware), _) => Some(hardware_evidence(hardware)?),
+        (Some(hardware), _) => Some(hardware_evidence(hardware, &launcher).await?),
         (None, Some(development)) => Some(EvidenceMaker::Development(
             quoting_key(development)?,
             measurement,
         )),
         (None, None) => None,
     };
-    let diagnostics = config
-        .development
-        .as_ref()
-        .is_some_and(|development| development.enclave_diagnostics);
-    let launcher = Launcher::start(binary, diagnostics)
-        .map_err(|source| ProviderError::Launcher { source })?;
     Ok(Host::new(
         config,
         client,
@@ -189,10 +197,37 @@ fn open(
     ))
 }
 
-fn hardware_evidence(config: &HardwareConfig) -> Result<EvidenceMaker, ProviderError> {
+/// Opens what is launched for each contract.
+fn program(config: &ProviderConfig) -> Result<Program, ProviderError> {
+    let program = config
+        .program()
+        .map_err(|reason| ProviderError::Configuration { reason })?;
+    Ok(match program {
+        ProgramConfig::Process(path) => {
+            let binary = EnclaveBinary::open(&path);
+            let refuse = unusable("the enclave's program", &path);
+            Program::Process(binary.map_err(|error| refuse(error.to_string()))?)
+        }
+        ProgramConfig::Guest(guest) => Program::Guest(GuestImage::open(guest)?),
+    })
+}
+
+async fn hardware_evidence(
+    config: &HardwareConfig,
+    launcher: &Launcher,
+) -> Result<EvidenceMaker, ProviderError> {
+    let with_files = "the TEE with the vendor's files in";
     let (what, path, hardware) = match config {
+        HardwareConfig::Guest { endorsements } => {
+            let refuse = unusable(with_files, endorsements);
+            let evidence = launcher
+                .first_report()
+                .await
+                .and_then(|report| EvidenceMaker::of_guest(report, endorsements.clone()));
+            return evidence.map_err(refuse);
+        }
         HardwareConfig::Tee { endorsements } => (
-            "the TEE with the vendor's files in",
+            with_files,
             endorsements,
             Hardware::Tee {
                 endorsements: endorsements.clone(),

@@ -30,8 +30,13 @@ pub struct ProviderConfig {
     pub passphrase_file: PathBuf,
     /// Where ciphertext of payloads, logs and results is kept.
     pub data_dir: PathBuf,
-    /// The enclave's program; its SHA-256 is what evidence measures.
-    pub enclave_binary: PathBuf,
+    /// The enclave's program, launched as a process for each contract; its SHA-256
+    /// is what development evidence measures. Either this or `guest`.
+    #[serde(default)]
+    pub enclave_binary: Option<PathBuf>,
+    /// The guest that is launched for each contract.
+    #[serde(default)]
+    pub guest: Option<GuestConfig>,
     /// Where services' TLS connections come in.
     pub service_listen: SocketAddr,
     /// Where the control interface listens.
@@ -49,6 +54,49 @@ pub struct ProviderConfig {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A guest whose only program is the enclave (docs/operations/guests.md).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestConfig {
+    /// The kernel, as `script/enclave-guest` wrote it.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initramfs: PathBuf,
+    /// A file with the kernel's command line.
+    pub command_line: PathBuf,
+    /// QEMU: a path, or a name to be looked for in `PATH`.
+    #[serde(default = "qemu")]
+    pub qemu: PathBuf,
+    /// A guest's memory: the payload's and [`GUEST_OWN_MIB`]. It is the same for
+    /// all contracts, since a TEE may measure it.
+    pub memory_mib: u32,
+    /// A guest's processors.
+    #[serde(default = "one_processor")]
+    pub processors: u32,
+    /// Further arguments for QEMU: machine, processor, TEE.
+    #[serde(default = "machine")]
+    pub arguments: Vec<String>,
+}
+
+/// What a guest keeps for its kernel, its image (which is there twice while it is
+/// unpacked) and the enclave's own code and buffers.
+pub const GUEST_OWN_MIB: u32 = 512;
+
+fn qemu() -> PathBuf {
+    "qemu-system-x86_64".into()
+}
+
+fn one_processor() -> u32 {
+    1
+}
+
+/// A plain machine, by the processor's own virtualization where there is some.
+fn machine() -> Vec<String> {
+    ["-machine", "q35,accel=kvm:tcg", "-cpu", "max"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// URLs as texts.
@@ -85,6 +133,20 @@ pub enum HardwareConfig {
         /// The attestation key's certificate by an enroller of the circle.
         certificate: PathBuf,
     },
+    /// The TDX or SEV-SNP guest that each enclave is launched as.
+    Guest {
+        /// As for `Tee`.
+        endorsements: PathBuf,
+    },
+}
+
+/// What is launched for each contract.
+#[derive(Clone, Debug)]
+pub(crate) enum ProgramConfig {
+    /// A process of this program.
+    Process(PathBuf),
+    /// A guest.
+    Guest(GuestConfig),
 }
 
 /// The quoting key of development evidence.
@@ -212,14 +274,23 @@ impl ProviderConfig {
             &mut self.key_file,
             &mut self.passphrase_file,
             &mut self.data_dir,
-            &mut self.enclave_binary,
         ];
+        paths.extend(&mut self.enclave_binary);
+        if let Some(guest) = &mut self.guest {
+            paths.extend([
+                &mut guest.kernel,
+                &mut guest.initramfs,
+                &mut guest.command_line,
+            ]);
+        }
         if let Some(development) = &mut self.development {
             paths.push(&mut development.quoting_key);
             paths.push(&mut development.quoting_certificate);
         }
         match &mut self.hardware {
-            Some(HardwareConfig::Tee { endorsements }) => paths.push(endorsements),
+            Some(HardwareConfig::Tee { endorsements } | HardwareConfig::Guest { endorsements }) => {
+                paths.push(endorsements);
+            }
             Some(HardwareConfig::Tpm { certificate, .. }) => paths.push(certificate),
             None => (),
         }
@@ -228,6 +299,51 @@ impl ProviderConfig {
             *path = directory.join(&*path);
         }
         self
+    }
+
+    /// What is launched for each contract, if the parts of the file agree on it.
+    ///
+    /// Errors: in words, naming the fields.
+    pub(crate) fn program(&self) -> Result<ProgramConfig, String> {
+        let guest = match (&self.enclave_binary, &self.guest) {
+            (Some(binary), None) => {
+                if matches!(self.hardware, Some(HardwareConfig::Guest { .. })) {
+                    return Err("hardware.kind = \"guest\" needs a section [guest]".to_owned());
+                }
+                return Ok(ProgramConfig::Process(binary.clone()));
+            }
+            (None, Some(guest)) => guest,
+            (Some(_), Some(_)) => {
+                return Err("enclave_binary and [guest] are both given: one is launched".to_owned());
+            }
+            (None, None) => return Err("neither enclave_binary nor [guest] is given".to_owned()),
+        };
+        if matches!(
+            self.hardware,
+            Some(HardwareConfig::Tee { .. } | HardwareConfig::Tpm { .. })
+        ) {
+            return Err(
+                "this machine's TEE or TPM says nothing of a guest: hardware.kind is \"guest\" \
+                 with [guest]"
+                    .to_owned(),
+            );
+        }
+        let limit = self.offer.replica_limit;
+        let memory = limit.memory_mib.saturating_add(GUEST_OWN_MIB);
+        if guest.memory_mib < memory {
+            return Err(format!(
+                "guest.memory_mib = {} is too little: offer.replica_limit has memory_mib = {}, \
+                 and a guest keeps {GUEST_OWN_MIB} for itself",
+                guest.memory_mib, limit.memory_mib
+            ));
+        }
+        if guest.processors.saturating_mul(1000) < limit.cpu_milli {
+            return Err(format!(
+                "guest.processors = {} are too few: offer.replica_limit has cpu_milli = {}",
+                guest.processors, limit.cpu_milli
+            ));
+        }
+        Ok(ProgramConfig::Guest(guest.clone()))
     }
 
     pub(crate) fn access(&self) -> AccessPolicy {
@@ -312,6 +428,59 @@ mod tests {
         assert_eq!(terms.endpoint.port, 8443);
         assert_eq!(terms.endpoint.control, "http://127.0.1.1:26901");
         assert_eq!(terms.endpoint.addresses, [config.service_listen.ip()]);
+    }
+
+    const GUEST: &str = r#"
+        [guest]
+        kernel = "guest/kernel"
+        initramfs = "guest/initramfs"
+        command_line = "guest/command-line"
+        memory_mib = 2048
+    "#;
+
+    fn parsed(text: &str) -> ProviderConfig {
+        toml::from_str(&text.replace("KEY", &"00".repeat(96))).unwrap()
+    }
+
+    #[test]
+    fn a_guest_stands_in_the_place_of_the_program() {
+        let binary = "enclave_binary = \"/usr/bin/ringfort-enclave\"";
+        let text = format!("{}{GUEST}", EXAMPLE.replace(binary, ""));
+        let config = parsed(&text).resolve(Path::new("/etc/ringfort"));
+        let Ok(ProgramConfig::Guest(guest)) = config.program() else {
+            panic!("no guest")
+        };
+        assert_eq!(guest.kernel, Path::new("/etc/ringfort/guest/kernel"));
+        assert_eq!(guest.qemu, Path::new("qemu-system-x86_64"));
+        assert_eq!(guest.processors, 1);
+        assert!(matches!(
+            parsed(EXAMPLE).program(),
+            Ok(ProgramConfig::Process(_))
+        ));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        let binary = "enclave_binary = \"/usr/bin/ringfort-enclave\"";
+        let bare = EXAMPLE.replace(binary, "");
+        let tpm = "[hardware]\nkind = \"tpm\"\npath = \"/dev/tpm0\"\ncertificate = \"c\"\n";
+        let guests = "[hardware]\nkind = \"guest\"\nendorsements = \"e\"\n";
+        let cases = [
+            (bare.clone(), "neither"),
+            (format!("{EXAMPLE}{GUEST}"), "both"),
+            (
+                format!("{bare}{GUEST}").replace("2048", "1100"),
+                "memory_mib = 1100",
+            ),
+            (format!("{bare}{GUEST}processors = 0\n"), "cpu_milli = 1000"),
+            (format!("{bare}{GUEST}{tpm}"), "says nothing of a guest"),
+            (format!("{EXAMPLE}{guests}"), "needs a section [guest]"),
+        ];
+        for (text, expected) in cases {
+            let error = parsed(&text).program().unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(parsed(&format!("{bare}{GUEST}{guests}")).program().is_ok());
     }
 
     #[test]

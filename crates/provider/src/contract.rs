@@ -19,7 +19,7 @@ use wire::{
     Action, CipherSuite, CompleteJob, ContractId, Digest, EnclaveKeys, EndReason, Evidence,
     HandshakeMessage, HandshakeStep, Height, Operation, Outcome, PayloadReference, PostOutcome,
     RegisterEnclave, Signature,
-    channel::{HostMessage, Launch},
+    channel::{GuestReport, HostMessage, Launch},
     record, state_key,
 };
 
@@ -30,8 +30,8 @@ use crate::{
     process::{EnclaveProcess, FromEnclave, Sinks},
 };
 
-/// How long an enclave may take from its launch to its keys: it makes four
-/// keys and locks itself in.
+/// How long an enclave may take to its keys once it runs: it makes four keys and
+/// locks itself in.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of one payload frame, below the frame limit.
@@ -166,7 +166,8 @@ impl Contract {
     }
 
     async fn run(&mut self, pokes: &mut watch::Receiver<Poke>) -> Ending {
-        let keys_due = tokio::time::sleep(KEYS_TIMEOUT);
+        let limit = self.host.launcher.boot_time() + KEYS_TIMEOUT;
+        let keys_due = tokio::time::sleep(limit);
         tokio::pin!(keys_due);
         loop {
             let step = tokio::select! {
@@ -183,7 +184,7 @@ impl Contract {
                 },
                 downloaded = finished(&mut self.download) => self.downloaded(downloaded),
                 () = &mut keys_due, if !self.registered => {
-                    Err(failed(format!("the enclave made no keys within {KEYS_TIMEOUT:?}")))
+                    Err(failed(format!("the enclave made no keys within {limit:?}")))
                 }
             };
             if let Err(ending) = step {
@@ -214,7 +215,11 @@ impl Contract {
 
     async fn hear(&mut self, message: FromEnclave) -> Result<(), Ending> {
         match message {
-            FromEnclave::Keys { keys, report_data } => self.register(keys, report_data).await,
+            FromEnclave::Keys {
+                keys,
+                report_data,
+                report,
+            } => self.register(keys, report_data, report).await,
             FromEnclave::Handshake {
                 operation,
                 step,
@@ -267,8 +272,13 @@ impl Contract {
     }
 
     /// Has the enclave's keys quoted and registers it (seed 000 \[0051\]).
-    async fn register(&mut self, keys: EnclaveKeys, report_data: Digest) -> Result<(), Ending> {
-        let evidence = self.evidence(report_data).await?;
+    async fn register(
+        &mut self,
+        keys: EnclaveKeys,
+        report_data: Digest,
+        report: Option<GuestReport>,
+    ) -> Result<(), Ending> {
+        let evidence = self.evidence(report_data, report).await?;
         self.enclave
             .outbox
             .send(&HostMessage::Evidence(evidence.clone()))
@@ -284,10 +294,14 @@ impl Contract {
         Ok(())
     }
 
-    async fn evidence(&self, report_data: Digest) -> Result<Evidence, Ending> {
+    async fn evidence(
+        &self,
+        report_data: Digest,
+        report: Option<GuestReport>,
+    ) -> Result<Evidence, Ending> {
         let maker = self.host.evidence.as_ref();
         let maker = maker.ok_or_else(|| failed("this host is given no means of evidence"))?;
-        maker.make(report_data).await.map_err(failed)
+        maker.make(report_data, report).await.map_err(failed)
     }
 
     /// Sends the encrypted payload, once it is here.

@@ -1,18 +1,22 @@
 //! Who makes this host's evidence, and of which code?
 //!
-//! Development evidence names the enclave's program. Hardware names what it
+//! Development evidence names the enclave's program, or its guest's image. Hardware names what it
 //! measured itself, the guest or the boot, and so the offer does too. Nothing
 //! is judged here but at the start, so that a host without a chance does not
 //! offer.
 
 use std::{
+    path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use attest::{Moment, Roots, development::QuotingKey, tpm::AttestationKeyCertificate};
-use platform::evidence::Hardware;
-use wire::{Digest, Evidence, Height, Measurement};
+use platform::{
+    evidence::{Hardware, packed_report},
+    tsm::TsmReport,
+};
+use wire::{Digest, Evidence, Height, Measurement, PublicKey, channel::GuestReport};
 
 /// What makes evidence.
 pub(crate) enum EvidenceMaker {
@@ -20,6 +24,9 @@ pub(crate) enum EvidenceMaker {
     Development(QuotingKey, Measurement),
     /// This machine's TEE or TPM, and what it measured.
     Hardware(Arc<Hardware>, Measurement),
+    /// The TEE of each guest, with the vendor's files in a directory, and what
+    /// such guests measure to.
+    Guest(PathBuf, Measurement),
 }
 
 impl EvidenceMaker {
@@ -40,34 +47,37 @@ impl EvidenceMaker {
                 Some(certificate.body.enroller)
             }
         };
-        let roots = Roots {
-            tpm: enroller.as_slice(),
-            ..Roots::default()
-        };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|error| error.to_string())?;
-        let moment = Moment {
-            height: Height(0),
-            time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        };
-        let claims =
-            attest::verify(&evidence, &roots, moment).map_err(|error| error.to_string())?;
-        Ok(Self::Hardware(Arc::new(hardware), claims.measurement))
+        let measurement = measured(&evidence, enroller.as_slice())?;
+        Ok(Self::Hardware(Arc::new(hardware), measurement))
+    }
+
+    /// Learns from a guest's report what guests of its kind measure to.
+    ///
+    /// Errors: in words; guests give no evidence that verifies now.
+    pub(crate) fn of_guest(report: GuestReport, endorsements: PathBuf) -> Result<Self, String> {
+        let evidence = packed(report, &endorsements)?;
+        let measurement = measured(&evidence, &[])?;
+        Ok(Self::Guest(endorsements, measurement))
     }
 
     /// The code that its evidence names.
     pub(crate) fn measurement(&self) -> Measurement {
         match self {
-            Self::Development(_, measurement) | Self::Hardware(_, measurement) => *measurement,
+            Self::Development(_, measurement)
+            | Self::Hardware(_, measurement)
+            | Self::Guest(_, measurement) => *measurement,
         }
     }
 
     /// Makes evidence that binds `report_data`; hardware takes its time on a
-    /// thread of its own.
+    /// thread of its own. `report` is what the enclave's own guest reports.
     ///
     /// Errors: in words.
-    pub(crate) async fn make(&self, report_data: Digest) -> Result<Evidence, String> {
+    pub(crate) async fn make(
+        &self,
+        report_data: Digest,
+        report: Option<GuestReport>,
+    ) -> Result<Evidence, String> {
         match self {
             Self::Development(quoting, measurement) => {
                 let mut nonce = [0; 32];
@@ -81,6 +91,37 @@ impl EvidenceMaker {
                     .map_err(|error| error.to_string())?
                     .map_err(|error| error.to_string())
             }
+            Self::Guest(endorsements, _) => packed(
+                report.ok_or("the guest has no report of a TEE")?,
+                endorsements,
+            ),
         }
     }
+}
+
+/// A guest's report with what the vendor says of it, from the operator's files.
+fn packed(report: GuestReport, endorsements: &Path) -> Result<Evidence, String> {
+    let report = TsmReport {
+        kind: report.kind,
+        report: report.bytes,
+        auxiliary: Vec::new(),
+    };
+    packed_report(&report, endorsements).map_err(|error| error.to_string())
+}
+
+/// The code that evidence names, if it verifies now.
+fn measured(evidence: &Evidence, enrollers: &[PublicKey]) -> Result<Measurement, String> {
+    let roots = Roots {
+        tpm: enrollers,
+        ..Roots::default()
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|error| error.to_string())?;
+    let moment = Moment {
+        height: Height(0),
+        time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+    };
+    let claims = attest::verify(evidence, &roots, moment).map_err(|error| error.to_string())?;
+    Ok(claims.measurement)
 }

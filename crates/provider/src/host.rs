@@ -15,15 +15,9 @@ use wire::{
 };
 
 use crate::{
-    channel::Outbox,
-    config::ProviderConfig,
-    contract_files::ContractFiles,
-    evidence::EvidenceMaker,
-    offers::LiveContract,
-    process::{EnclaveProcess, Launcher},
-    router::Router,
-    sealed_log::SealedLog,
-    streams::Streams,
+    channel::Outbox, config::ProviderConfig, contract_files::ContractFiles,
+    evidence::EvidenceMaker, launcher::Launcher, offers::LiveContract, process::EnclaveProcess,
+    router::Router, sealed_log::SealedLog, streams::Streams,
 };
 
 /// Shared by every task of the provider.

@@ -11,7 +11,7 @@ use client::{ClientError, decode};
 use tokio::{sync::oneshot, task::AbortHandle};
 use wire::{
     Action, ContractId, Digest, Height, KeyRequestId, LabelName, PublicKey, RequestKey,
-    channel::{HostMessage, MAX_REASON_BYTES},
+    channel::{GuestReport, HostMessage, MAX_REASON_BYTES},
     record::{KeyAnswer, KeyCommittee, KeyRequest, Label},
     state_key,
 };
@@ -22,7 +22,7 @@ use crate::{channel::Outbox, host::Host};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What an enclave asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ask {
     /// The label's epoch.
     pub epoch: u64,
@@ -30,6 +30,8 @@ pub struct Ask {
     pub one_time_key: [u8; 32],
     /// What evidence must bind.
     pub report_data: Digest,
+    /// What the enclave's own TEE reports over it.
+    pub report: Option<GuestReport>,
 }
 
 /// The one wish that an enclave has at a time.
@@ -153,7 +155,7 @@ async fn serve(
         contract: Some(contract),
         height: standing.height,
         block: standing.block,
-        evidence: maker.make(ask.report_data).await?,
+        evidence: maker.make(ask.report_data, ask.report).await?,
     };
     let sent = host.account.send(vec![Action::RequestKey(request)]).await;
     let sent = sent.map_err(|error| match error.reject() {

@@ -12,9 +12,11 @@ mod contract;
 mod contract_files;
 mod control;
 mod evidence;
+mod guest;
 mod heartbeat;
 mod host;
 mod label_keys;
+mod launcher;
 mod offers;
 mod process;
 mod router;
@@ -24,8 +26,10 @@ mod tls;
 
 pub use agent::{ProviderError, run};
 pub use config::{
-    DevelopmentConfig, HardwareConfig, Limits, OfferConfig, PayloadAccess, ProviderConfig,
+    DevelopmentConfig, GUEST_OWN_MIB, GuestConfig, HardwareConfig, Limits, OfferConfig,
+    PayloadAccess, ProviderConfig,
 };
 pub use control::{OfferStatus, ProviderStatus};
+pub use guest::{GuestError, GuestImage};
 pub use host::{ContractStatus, Phase};
 pub use router::RouterCounts;

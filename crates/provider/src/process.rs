@@ -1,35 +1,18 @@
-//! Launching an enclave and hearing from it.
-//!
-//! What is executed is the very file that was measured, whatever its path
-//! names later. Enclaves are started from a thread of their own that lives as
-//! long as this process, since an enclave asks the kernel to end it with the
-//! thread that made it.
+//! Hearing from an enclave, from its launch to its end.
 
-use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    path::Path,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc};
 
-use sha2::{Digest as _, Sha256};
-use tokio::{
-    process::{Child, ChildStdin, ChildStdout, Command},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::mpsc;
 use wire::{
-    Beat, ContractId, Digest, EnclaveKeys, HandshakeStep, LabelName, Measurement, Outcome,
-    Signature,
-    channel::{EnclaveMessage, HostMessage},
+    Beat, ContractId, Digest, EnclaveKeys, HandshakeStep, LabelName, Outcome, Signature,
+    channel::{EnclaveMessage, GuestReport, HostMessage},
 };
 
 use crate::{
     channel::{Incoming, Outbox, read_frames},
     contract_files::ContractFiles,
     label_keys::Ask,
+    launcher::{Launched, Launcher},
     sealed_log::SealedLog,
     streams::Streams,
 };
@@ -37,113 +20,6 @@ use crate::{
 /// Messages of the protocol that may wait for the host: an enclave says a
 /// handful for each operation.
 const MAX_WAITING_MESSAGES: usize = 256;
-
-/// A pipe's buffer: one large read instead of sixteen.
-const PIPE_BYTES: usize = 1024 * 1024;
-
-/// How long an enclave may take to wipe itself and exit.
-const EXIT_GRACE: Duration = Duration::from_secs(5);
-
-/// The enclave's program: opened, and measured through the same descriptor.
-pub struct EnclaveBinary {
-    file: File,
-    measurement: Measurement,
-}
-
-impl EnclaveBinary {
-    /// SHA-256 of the program.
-    pub fn measurement(&self) -> Measurement {
-        self.measurement
-    }
-
-    /// Opens and measures the program at `path`.
-    ///
-    /// Errors: the file system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-        }
-        file.rewind()?;
-        Ok(Self {
-            file,
-            measurement: Measurement(hasher.finalize().into()),
-        })
-    }
-}
-
-/// The thread from which enclaves are started.
-pub struct Launcher {
-    requests: std::sync::mpsc::Sender<oneshot::Sender<io::Result<Child>>>,
-    measurement: Measurement,
-}
-
-impl Launcher {
-    /// Starts the thread. Children belong to the current tokio runtime.
-    ///
-    /// Errors: the thread cannot be made.
-    pub fn start(binary: EnclaveBinary, diagnostics: bool) -> io::Result<Self> {
-        let runtime = tokio::runtime::Handle::current();
-        let measurement = binary.measurement;
-        let (requests, incoming) = std::sync::mpsc::channel::<oneshot::Sender<_>>();
-        std::thread::Builder::new()
-            .name("launcher".to_owned())
-            .spawn(move || {
-                let _runtime = runtime.enter();
-                for reply in incoming {
-                    let _ = reply.send(spawn(&binary, diagnostics));
-                }
-            })?;
-        Ok(Self {
-            requests,
-            measurement,
-        })
-    }
-
-    /// SHA-256 of the program that is launched.
-    pub fn measurement(&self) -> Measurement {
-        self.measurement
-    }
-
-    async fn launch(&self) -> io::Result<Child> {
-        let (reply, launched) = oneshot::channel();
-        let gone = || io::Error::other("the launcher is gone");
-        self.requests.send(reply).map_err(|_| gone())?;
-        launched.await.map_err(|_| gone())?
-    }
-}
-
-fn spawn(binary: &EnclaveBinary, diagnostics: bool) -> io::Result<Child> {
-    // The descriptor is closed by the very exec that resolves this path.
-    let mut command =
-        std::process::Command::new(format!("/proc/self/fd/{}", binary.file.as_raw_fd()));
-    command
-        .arg0("ringfort-enclave")
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(if diagnostics {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
-        });
-    let child = Command::from(command).kill_on_drop(true).spawn()?;
-    // Best effort: an unprivileged process may have used up its share.
-    if let Some(pipe) = &child.stdin {
-        let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
-    }
-    if let Some(pipe) = &child.stdout {
-        let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
-    }
-    Ok(child)
-}
 
 /// What an enclave says to its host's state machine. Traffic, logs and output
 /// go their own ways.
@@ -155,6 +31,8 @@ pub enum FromEnclave {
         keys: EnclaveKeys,
         /// What is to be quoted.
         report_data: Digest,
+        /// What the enclave's own TEE reports over it.
+        report: Option<GuestReport>,
     },
     /// A step of a handshake, for the ledger.
     Handshake {
@@ -242,17 +120,12 @@ impl EnclaveProcess {
     ///
     /// Errors: the system refuses.
     pub async fn launch(launcher: &Launcher, sinks: Sinks) -> io::Result<Self> {
-        let mut child = launcher.launch().await?;
-        let missing = || io::Error::other("a pipe is missing");
-        let stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let launched = launcher.launch().await?;
         let outbox = Arc::new(Outbox::default());
         let streams = Arc::new(Streams::new(outbox.clone()));
         let (to_host, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
         tokio::spawn(run(
-            child,
-            stdin,
-            stdout,
+            launched,
             outbox.clone(),
             streams.clone(),
             sinks,
@@ -274,23 +147,28 @@ impl EnclaveProcess {
 
 /// Carries frames until either side ends, then sees the process out.
 async fn run(
-    mut child: Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
+    launched: Launched,
     outbox: Arc<Outbox>,
     streams: Arc<Streams>,
     sinks: Sinks,
     to_host: mpsc::Sender<FromEnclave>,
 ) {
-    let reading = read_frames(stdout, |incoming| {
-        receive(incoming, &streams, &sinks, &to_host)
+    let Launched {
+        mut child,
+        input,
+        output,
+        exit_grace,
+    } = launched;
+    let mut reported = None;
+    let reading = read_frames(output, |incoming| {
+        receive(incoming, &mut reported, &streams, &sinks, &to_host)
     });
     let ended = tokio::select! {
         read = reading => match read {
             Ok(()) => "it closed its pipe".to_owned(),
             Err(error) => format!("its frames are not acceptable: {error}"),
         },
-        written = outbox.write_to(stdin) => match written {
+        written = outbox.write_to(input) => match written {
             // Told to shut down: it has what it needs to exit.
             Ok(()) => "it was shut down".to_owned(),
             Err(error) => format!("its pipe broke: {error}"),
@@ -298,7 +176,7 @@ async fn run(
     };
     outbox.close();
     streams.reset_all();
-    let status = match tokio::time::timeout(EXIT_GRACE, child.wait()).await {
+    let status = match tokio::time::timeout(exit_grace, child.wait()).await {
         Ok(status) => status,
         Err(_) => {
             let _ = child.start_kill();
@@ -311,10 +189,21 @@ async fn run(
         .await;
 }
 
+/// The report that a guest made over `report_data`, if it did.
+fn take_report(
+    reported: &mut Option<(Digest, GuestReport)>,
+    report_data: Digest,
+) -> Option<GuestReport> {
+    reported
+        .take_if(|(over, _)| *over == report_data)
+        .map(|(_, report)| report)
+}
+
 /// Takes one frame. Files are written here: they are short appends to the
 /// page cache, and the pipe must not run ahead of them.
 fn receive(
     incoming: Incoming<'_>,
+    reported: &mut Option<(Digest, GuestReport)>,
     streams: &Streams,
     sinks: &Sinks,
     to_host: &mpsc::Sender<FromEnclave>,
@@ -367,7 +256,27 @@ fn receive(
             for warning in warnings {
                 tracing::warn!(contract = %sinks.contract, warning, "enclave");
             }
-            FromEnclave::Keys { keys, report_data }
+            FromEnclave::Keys {
+                keys,
+                report_data,
+                report: take_report(reported, report_data),
+            }
+        }
+        EnclaveMessage::Guest { sentence, .. } => {
+            tracing::info!(contract = %sinks.contract, sentence, "guest");
+            return Ok(());
+        }
+        EnclaveMessage::Report {
+            report_data,
+            report,
+        } => {
+            match report {
+                Ok(report) => *reported = Some((report_data, report)),
+                Err(reason) => {
+                    tracing::warn!(contract = %sinks.contract, reason, "the guest's TEE refused");
+                }
+            }
+            return Ok(());
         }
         EnclaveMessage::Handshake {
             operation,
@@ -392,6 +301,7 @@ fn receive(
                 epoch,
                 one_time_key,
                 report_data,
+                report: take_report(reported, report_data),
             },
         },
         EnclaveMessage::KeyCombined { wish } => FromEnclave::KeyCombined { wish },

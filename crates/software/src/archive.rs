@@ -65,11 +65,16 @@ pub struct PackagedFile {
 /// Why something of an archive is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// `gpgv` does not run.
-    #[error("run {GPGV}, which checks archives' signatures: {0}")]
-    Program(#[source] io::Error),
-    /// `gpgv` refuses.
-    #[error("the release is not signed by a key of the keyring: {0}")]
+    /// A program that checks signatures does not run.
+    #[error("cannot run {program}, which archives' signatures need: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// It refuses; why, in its words.
+    #[error("what is to be indexed is not signed by a key of the keyring: {0}")]
     Signature(String),
     /// A part does not decode.
     #[error("the {part} does not decode: {reason}")]
@@ -84,14 +89,14 @@ pub enum ArchiveError {
     Digest(String),
 }
 
-fn malformed(part: &'static str, reason: impl ToString) -> ArchiveError {
+pub(crate) fn malformed(part: &'static str, reason: impl ToString) -> ArchiveError {
     ArchiveError::Malformed {
         part,
         reason: reason.to_string(),
     }
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     out
@@ -104,6 +109,10 @@ pub fn check_release(in_release: &[u8], keyring: &Path) -> Result<Release, Archi
     if in_release.len() > MAX_RELEASE_BYTES {
         return Err(malformed("release", "it is too large"));
     }
+    let unable = |source| ArchiveError::Program {
+        program: GPGV,
+        source,
+    };
     let mut gpgv = Command::new(GPGV)
         .arg("--quiet")
         .arg("--keyring")
@@ -113,7 +122,7 @@ pub fn check_release(in_release: &[u8], keyring: &Path) -> Result<Release, Archi
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(ArchiveError::Program)?;
+        .map_err(unable)?;
     let mut stdin = gpgv.stdin.take().expect("it was asked for");
     let output = std::thread::scope(|scope| {
         // Written beside the reading, so that neither pipe fills up. A pipe
@@ -123,7 +132,7 @@ pub fn check_release(in_release: &[u8], keyring: &Path) -> Result<Release, Archi
         });
         gpgv.wait_with_output()
     })
-    .map_err(ArchiveError::Program)?;
+    .map_err(unable)?;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(ArchiveError::Signature(reason));

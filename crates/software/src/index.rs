@@ -6,13 +6,16 @@
 //! it was made from was signed ([`crate::archive`]).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasherDefault, Hasher},
 };
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::archive::{ListedPackage, PackagedFile, Release};
+use crate::{
+    archive::{ListedPackage, PackagedFile, Release},
+    rpm::SignedPackage,
+};
 
 /// The version of the form that this build reads and writes.
 const VERSION: u8 = 1;
@@ -28,9 +31,10 @@ pub struct PackageVersion {
     pub architecture: String,
     /// The archive that published it, such as `Debian bookworm-security`.
     pub archive: String,
-    /// The date of the first release seen that had it, Unix milliseconds.
+    /// The date of the first release seen that had it, Unix milliseconds; where
+    /// packages are signed one by one, of its build.
     pub current_from_ms: u64,
-    /// The date of the first release seen that no longer had it.
+    /// The date of the first release seen that no longer had it; of the next build.
     pub current_until_ms: Option<u64>,
 }
 
@@ -42,7 +46,7 @@ struct FileRecord {
     path: String,
 }
 
-#[derive(Default, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Default, BorshSerialize, BorshDeserialize)]
 struct Stored {
     version: u8,
     /// The newest release of each archive.
@@ -50,6 +54,40 @@ struct Stored {
     packages: Vec<PackageVersion>,
     /// Ascending by digest.
     files: Vec<FileRecord>,
+}
+
+impl Stored {
+    fn add(
+        &mut self,
+        listed: ListedPackage,
+        files: Vec<PackagedFile>,
+        archive: &str,
+        current_from_ms: u64,
+    ) -> Result<(), IndexError> {
+        let package = u32::try_from(self.packages.len()).map_err(|_| IndexError::Full)?;
+        self.packages.push(PackageVersion {
+            name: listed.name,
+            version: listed.version,
+            architecture: listed.architecture,
+            archive: archive.to_owned(),
+            current_from_ms,
+            current_until_ms: None,
+        });
+        self.files.extend(files.into_iter().map(|file| FileRecord {
+            sha256: file.sha256,
+            package,
+            path: file.path,
+        }));
+        Ok(())
+    }
+}
+
+fn has(packages: &[PackageVersion], listed: &ListedPackage) -> bool {
+    packages.iter().any(|package| {
+        package.name == listed.name
+            && package.version == listed.version
+            && package.architecture == listed.architecture
+    })
 }
 
 /// Digests are uniform already: a few of their bits are as good a hash as any.
@@ -159,11 +197,7 @@ impl Index {
 
     /// Whether it holds this version of a package.
     pub fn has(&self, listed: &ListedPackage) -> bool {
-        self.stored.packages.iter().any(|package| {
-            package.name == listed.name
-                && package.version == listed.version
-                && package.architecture == listed.architecture
-        })
+        has(&self.stored.packages, listed)
     }
 
     /// Takes a release: adds packages of it with their files, and notes which
@@ -184,7 +218,7 @@ impl Index {
             return Err(IndexError::OlderRelease { archive });
         }
         let mut stored = std::mem::take(&mut self.stored);
-        let current: std::collections::BTreeSet<(&str, &str, &str)> = listed
+        let current: BTreeSet<(&str, &str, &str)> = listed
             .iter()
             .map(|one| (&*one.name, &*one.version, &*one.architecture))
             .collect();
@@ -196,27 +230,49 @@ impl Index {
             }
         }
         for (listed, files) in added {
-            let number = u32::try_from(stored.packages.len()).map_err(|_| IndexError::Full)?;
-            stored.packages.push(PackageVersion {
-                name: listed.name,
-                version: listed.version,
-                architecture: listed.architecture,
-                archive: archive.clone(),
-                current_from_ms: release.date_ms,
-                current_until_ms: None,
-            });
-            stored
-                .files
-                .extend(files.into_iter().map(|file| FileRecord {
-                    sha256: file.sha256,
-                    package: number,
-                    path: file.path,
-                }));
+            stored.add(listed, files, &archive, release.date_ms)?;
         }
         stored.releases.insert(archive, release.date_ms);
         stored.files.sort_by_key(|file| file.sha256);
         *self = Self::ready(stored)?;
         Ok(())
+    }
+
+    /// Takes packages that are signed one by one, of an archive without a signed
+    /// list: a version is current from its build until that of the next one seen.
+    /// Packages that it has already are passed over; how many were added.
+    ///
+    /// Errors: [`IndexError::Full`]; nothing changes then.
+    pub fn take_packages(
+        &mut self,
+        archive: &str,
+        packages: Vec<SignedPackage>,
+    ) -> Result<usize, IndexError> {
+        let mut stored = self.stored.clone();
+        let before = stored.packages.len();
+        for package in packages {
+            if !has(&stored.packages, &package.listed) {
+                stored.add(package.listed, package.files, archive, package.built_ms)?;
+            }
+        }
+        let added = stored.packages.len() - before;
+        let mut builds: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
+        let of = |package: &PackageVersion| (package.name.clone(), package.architecture.clone());
+        for package in stored.packages.iter().filter(|one| one.archive == archive) {
+            let times = builds.entry(of(package)).or_default();
+            times.insert(package.current_from_ms);
+        }
+        for package in &mut stored.packages {
+            if package.archive == archive
+                && let Some(times) = builds.get(&of(package))
+            {
+                let mut later = times.range(package.current_from_ms.saturating_add(1)..);
+                package.current_until_ms = later.next().copied();
+            }
+        }
+        stored.files.sort_by_key(|file| file.sha256);
+        *self = Self::ready(stored)?;
+        Ok(added)
     }
 
     /// The versions that contain a file with this digest, in no order.
@@ -238,7 +294,7 @@ impl Index {
         let unmerged = path.strip_prefix("usr/").unwrap_or(path);
         [path.to_owned(), unmerged.to_owned(), format!("usr/{path}")]
             .into_iter()
-            .collect::<std::collections::BTreeSet<_>>()
+            .collect::<BTreeSet<_>>()
             .into_iter()
             .flat_map(|path| self.with_path(path))
     }

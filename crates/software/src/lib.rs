@@ -7,8 +7,8 @@
 //!   the firmware's ([`boot_log`]) and the kernel's list of executed and loaded
 //!   files ([`ima_log`]);
 //! - an [`index::Index`] of what packages contain, made from archives whose
-//!   signatures were checked ([`archive`]), with the time at which each version
-//!   was current.
+//!   signatures were checked (Debian's: [`archive`]; RPM's: [`rpm`]), with the time
+//!   at which each version was current.
 //!
 //! [`appraisal`] joins them: what is unknown or changed is named with its
 //! package. Everything but the making of an index is pure.
@@ -19,3 +19,4 @@ pub mod boot_log;
 pub mod ima_log;
 pub mod index;
 mod reader;
+pub mod rpm;

@@ -7,8 +7,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    CircleId, ContractId, Digest, DomainName, EnclaveKeys, Evidence, HandshakeStep, Height,
-    KeyRequestId, LabelName, Operation, Outcome, PayloadKind, Resources, Signature,
+    CircleId, ContractId, Digest, DomainName, EnclaveKeys, Evidence, EvidenceKind, HandshakeStep,
+    Height, KeyRequestId, LabelName, Operation, Outcome, PayloadKind, Resources, Signature,
     limits::MAX_FRAME_BYTES,
 };
 
@@ -21,6 +21,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The most bytes of one data message.
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
+
+/// The name of the one virtio-serial port by which a guest speaks to its host.
+pub const GUEST_PORT: &str = "ringfort.channel";
 
 /// Bytes of a reason that the host gives, at most: a line of a log.
 pub const MAX_REASON_BYTES: usize = 512;
@@ -265,6 +268,33 @@ pub enum EnclaveMessage {
         /// The number of the wish.
         wish: u32,
     },
+    /// Of a guest's first process, before all else: the guest runs, and this is
+    /// what it can say of itself (docs/spec/enclave.md §8).
+    Guest {
+        /// One sentence, for the host's log.
+        sentence: String,
+        /// Where there is a TEE: its report over zeros, by which the host learns
+        /// what the guest measures to, or why there is none.
+        report: Option<Result<GuestReport, String>>,
+    },
+    /// Of a guest's first process, where it has a TEE: before each message that
+    /// names `report_data`.
+    Report {
+        /// What the report is over.
+        report_data: Digest,
+        /// What the TEE signed, or why it did not.
+        report: Result<GuestReport, String>,
+    },
+}
+
+/// A TEE's report as the guest's kernel gave it. What the vendor says of it is
+/// the host's to add.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GuestReport {
+    /// Which kind of evidence it is the raw part of.
+    pub kind: EvidenceKind,
+    /// A TDX quote or an SEV-SNP attestation report.
+    pub bytes: Vec<u8>,
 }
 
 /// Why bytes are no frame.

@@ -275,6 +275,8 @@ rejects! {
     155 NoResharing = "no resharing of this number is under way",
     /// Members.
     156 AlreadyDealt = "the validator has dealt in this resharing",
+    /// Hosts.
+    157 AppraisalInconsistent = "more entries are known than there are",
 }
 
 impl Reject {
@@ -659,6 +661,15 @@ pub enum Event {
     PoolPaid {
         /// What each received.
         each: Amount,
+    },
+    /// A host was appraised.
+    HostAppraised {
+        /// SHA-256 of the public area of its attestation key.
+        host: Digest,
+        /// Who says so.
+        appraiser: AccountId,
+        /// Whether everything was as published.
+        clean: bool,
     },
 }
 

@@ -3,6 +3,7 @@
 //! Every record is stored as borsh after one version byte ([`encode`],
 //! [`decode`]). A record is true only with a proof; this file gives its form.
 
+mod hosts;
 mod keys;
 mod names;
 mod notary;
@@ -12,6 +13,7 @@ mod validator;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+pub use hosts::HostAppraisal;
 pub use keys::{
     EscrowHolder, EscrowHolders, KeyAnswer, KeyCommittee, KeyEscrow, KeyMessage, KeyOutcome,
     KeyRequest, KeyRound, Keykeeper, Label,

@@ -191,6 +191,20 @@ pub fn notarisation(digest: Digest, signer: AccountId) -> Vec<u8> {
     join("h/", &[&digest.0, &signer.0])
 }
 
+/// Prefix of every appraisal of a host; what follows is the host and the
+/// appraiser's account.
+pub const HOSTS: &[u8] = b"q/";
+
+/// Prefix of [`host_appraisal`] for one host; what follows is the appraiser's account.
+pub fn appraisals_of(host: Digest) -> Vec<u8> {
+    join("q/", &[&host.0])
+}
+
+/// [`crate::record::HostAppraisal`].
+pub fn host_appraisal(host: Digest, appraiser: AccountId) -> Vec<u8> {
+    join("q/", &[&host.0, &appraiser.0])
+}
+
 /// Prefix of every name server; what follows is its account.
 pub const NAME_SERVERS: &[u8] = b"s/";
 

@@ -13,7 +13,9 @@ mod endorsement;
 mod key;
 mod quote;
 
-pub use certificate::{AttestationKeyCertificate, CertificateBody, CertificateError, certify};
+pub use certificate::{
+    AttestationKeyCertificate, CERTIFICATE_PURPOSE, CertificateBody, CertificateError, certify,
+};
 pub use endorsement::{EndorsementError, EndorsementKey, check_endorsement};
 pub use key::{AttestationKey, KeyError};
 pub use quote::{Clock, PcrBank, Quote, QuoteError, VerifiedQuote};

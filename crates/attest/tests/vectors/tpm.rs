@@ -1,17 +1,17 @@
-//! A quote of a confidential VM's vTPM, and keys that are not to be believed.
+//! Quotes of a confidential VM's vTPM and of a software TPM, and keys that are not to be believed.
 
 use std::collections::BTreeMap;
 
 use attest::{
-    Claims, EvidenceError, Roots, chip_digest,
+    Claims, EvidenceError, ReportData, Roots, chip_digest,
     tpm::{
-        AttestationKey, AttestationKeyCertificate, KeyError, PcrBank, Quote, QuoteError,
-        boot_measurement, certify, pack,
+        AttestationKey, AttestationKeyCertificate, BOOT_REGISTERS, KeyError, PcrBank, Quote,
+        QuoteError, boot_measurement, certify, pack,
     },
     verify,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use wire::{Evidence, EvidenceKind, Height, PublicKey, SigningKey};
+use wire::{Digest, Evidence, EvidenceKind, Height, PublicKey, SigningKey};
 
 use super::{assert_no_flip_is_accepted, at, file};
 
@@ -75,6 +75,40 @@ fn a_real_quote_verifies() {
     assert_eq!(verified.registers.len(), 24);
     assert_eq!(verified.clock.resets, 3);
     assert!(boot_measurement(&verified.registers).is_some());
+}
+
+/// A quote that tpm2-tools asked of swtpm, over what is booted.
+fn swtpm_quote() -> Quote {
+    let values = file("swtpm/quote.registers");
+    let (values, rest) = values.as_chunks();
+    assert!(rest.is_empty());
+    Quote {
+        attested: file("swtpm/quote.attest"),
+        signature: file("swtpm/quote.signature"),
+        registers: BOOT_REGISTERS.into_iter().zip(values.to_vec()).collect(),
+    }
+}
+
+#[test]
+fn a_software_tpms_quote_over_p256_is_evidence_and_no_flipped_bit_of_it_is() {
+    let chip = chip_digest("tpm", b"an endorsement key");
+    let certificate = certify(&enroller(), &file("swtpm/ak.pub"), chip, None, "host").unwrap();
+    let evidence = pack(&certificate, &swtpm_quote());
+    let listed = [enroller().public()];
+    let claims = verify_under(&evidence, &listed, 1).unwrap();
+    assert_eq!(claims.kind, EvidenceKind::Tpm);
+    assert_eq!(claims.platform.chip, Some(chip));
+    assert_eq!(
+        Some(claims.measurement),
+        boot_measurement(&swtpm_quote().registers)
+    );
+    // What it was asked to bind: SHA-256 of these letters, as data/README.md has it.
+    let bound = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"report data");
+    let bound = Digest(bound.as_ref().try_into().unwrap());
+    assert_eq!(claims.report_data, ReportData::from(bound));
+    assert_no_flip_is_accepted(&evidence, 1, |evidence| {
+        verify_under(evidence, &listed, 1).is_ok()
+    });
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `ringfort host`: what this machine's hardware can say, and whether a host
 //! runs what its distribution published (seed 001).
 
+mod packages;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,14 +16,17 @@ use platform::{Capabilities, TPM_DEVICE, tpm::Tpm};
 use serde::Serialize;
 use software::{
     appraisal::{Expectations, Finding, HostReport, HostState, appraise_host},
-    archive::{ListedPackage, check_package, check_packages, check_release},
     index::Index,
 };
-use wire::{AccountId, Digest, PublicKey};
+use wire::{AccountId, Action, Digest, HostResult, PublicKey, RecordAppraisal};
 
+use self::packages::IndexPackages;
+use super::runtime;
 use crate::{
     failure::{Advice, Status},
     session::Session,
+    terminal::table,
+    user,
 };
 
 /// Registers of the boot and IMA's.
@@ -36,6 +41,8 @@ const QUOTE_FILE: &str = "quote.bin";
 const KEY_FILE: &str = "key.bin";
 const BOOT_FILE: &str = "boot.bin";
 const LIST_FILE: &str = "list.bin";
+/// What the appraisal came to, beside them.
+const REPORT_FILE: &str = "report.json";
 
 /// A nonce or digest of 32 bytes, in hex.
 #[derive(Clone, Copy)]
@@ -60,6 +67,11 @@ pub enum Host {
     Attest(Attest),
     /// Check a host's quote and logs against an index of packages.
     Verify(Verify),
+    /// Show what appraisers last recorded of hosts, each proven.
+    Results {
+        /// The host: SHA-256 of its key.bin; all, if not given.
+        host: Option<Digest>,
+    },
     /// Add a signed archive's packages to an index.
     Index(IndexPackages),
     /// Show the public key of an account that this machine's TPM holds.
@@ -129,33 +141,10 @@ pub struct Verify {
     /// Days for which a replaced version may still run.
     #[arg(long, default_value_t = 14, value_name = "DAYS")]
     grace: u64,
-}
-
-/// Arguments of `host index`.
-#[derive(clap::Args)]
-pub struct IndexPackages {
-    /// The index; made if it is not there.
-    #[arg(long, value_name = "FILE")]
-    into: PathBuf,
-    /// The archive's InRelease file.
-    #[arg(long, value_name = "FILE")]
-    release: PathBuf,
-    /// The keyring that must have signed it.
-    #[arg(long, value_name = "FILE")]
-    keyring: PathBuf,
-    /// The archive's list of packages, uncompressed.
-    #[arg(long, value_name = "FILE")]
-    packages: PathBuf,
-    /// The list's path in the release.
-    #[arg(
-        long,
-        default_value = "main/binary-amd64/Packages",
-        value_name = "PATH"
-    )]
-    component: String,
-    /// Packages to add.
-    #[arg(value_name = "DEB")]
-    debs: Vec<PathBuf>,
+    /// Record the result on the ledger under your account, and save the whole report,
+    /// whose digest is recorded, beside the evidence (report.json).
+    #[arg(long)]
+    record: bool,
 }
 
 /// Carries out a command on hosts.
@@ -164,6 +153,7 @@ pub fn execute(session: &Session, command: Host) -> anyhow::Result<Status> {
         Host::Evidence => evidence(session),
         Host::Attest(attest) => attest.execute(session),
         Host::Verify(verify) => verify.execute(session),
+        Host::Results { host } => results(session, host),
         Host::Index(index) => index.execute(session),
         Host::Key(account) => account.print(session),
         Host::Sign { account, challenge } => account.sign(session, challenge),
@@ -254,6 +244,33 @@ impl Attest {
 }
 
 impl Verify {
+    /// Saves the report, and records its digest and what it came to.
+    fn record(&self, session: &Session, report: &HostReport, index: Digest) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec_pretty(report)?;
+        let path = self.from.join(REPORT_FILE);
+        write(&path, &bytes)?;
+        let host = Digest::of(&[&read(&self.trusted_key)?]);
+        let result = HostResult {
+            report: Digest::of(&[&bytes]),
+            index,
+            entries: report.entries,
+            known: report.known,
+            boot_events: u32::try_from(report.boot_events)?,
+            findings: u32::try_from(report.findings.len())?,
+        };
+        let account = user::account(session)?;
+        let action = Action::RecordAppraisal(RecordAppraisal { host, result });
+        let sent = runtime()?
+            .block_on(account.send(vec![action]))
+            .context("record the appraisal")?;
+        session.terminal.progress(&format!(
+            "recorded of host {host} at height {}; the report is {}",
+            sent.receipt.height,
+            path.display()
+        ));
+        Ok(())
+    }
+
     fn quote(&self) -> anyhow::Result<VerifiedQuote> {
         let key = AttestationKey::from_public(&read(&self.trusted_key)?)
             .with_context(|| format!("{} is no attestation key", self.trusted_key.display()))?;
@@ -269,7 +286,8 @@ impl Verify {
 
     fn execute(&self, session: &Session) -> anyhow::Result<Status> {
         let quote = self.quote()?;
-        let index = Index::decode(&read(&self.index)?)?;
+        let packages = read(&self.index)?;
+        let index = Index::decode(&packages)?;
         let mut expectations = Expectations {
             grace_ms: self.grace.saturating_mul(24 * 60 * 60 * 1000),
             ..Expectations::default()
@@ -295,6 +313,9 @@ impl Verify {
         if let Some(path) = &self.keep {
             write(path, &borsh::to_vec(&state)?)?;
         }
+        if self.record {
+            self.record(session, &report, Digest::of(&[&packages]))?;
+        }
         session.print(&report, human)?;
         Ok(if report.clean {
             Status::Done
@@ -302,6 +323,44 @@ impl Verify {
             Status::NotAsPublished
         })
     }
+}
+
+/// What is recorded of hosts.
+fn results(session: &Session, host: Option<Digest>) -> anyhow::Result<Status> {
+    let client = user::client(session)?;
+    let found = runtime()?
+        .block_on(client.appraisals(host))
+        .context("read what is recorded of hosts")?;
+    session.print(&found, |found| {
+        let rows: Vec<Vec<String>> = found
+            .iter()
+            .map(|one| {
+                let result = one.record.result;
+                vec![
+                    one.host.to_string(),
+                    one.appraiser.to_string(),
+                    one.record.appraised_at.to_string(),
+                    result.entries.to_string(),
+                    result.findings.to_string(),
+                    one.record
+                        .clean_since
+                        .map_or_else(|| "–".to_owned(), |since| since.to_string()),
+                ]
+            })
+            .collect();
+        table(
+            &[
+                "HOST",
+                "APPRAISER",
+                "AT HEIGHT",
+                "ENTRIES",
+                "FINDINGS",
+                "CLEAN SINCE",
+            ],
+            &rows,
+        )
+    })?;
+    Ok(Status::Done)
 }
 
 fn human(report: &HostReport) -> String {
@@ -347,55 +406,5 @@ fn line(finding: &Finding) -> String {
             "boot      register {register}, {event} ({}…): {text}",
             short(sha256)
         ),
-    }
-}
-
-impl IndexPackages {
-    fn execute(&self, session: &Session) -> anyhow::Result<Status> {
-        let mut index = match self.into.exists() {
-            true => Index::decode(&read(&self.into)?)?,
-            false => Index::default(),
-        };
-        let release = check_release(&read(&self.release)?, &self.keyring)?;
-        let listed = check_packages(&release, &self.component, &read(&self.packages)?)?;
-        let mut added = Vec::new();
-        for path in &self.debs {
-            let deb = read(path)?;
-            let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &deb);
-            let known = |one: &&ListedPackage| one.sha256 == sha256.as_ref();
-            let one = listed
-                .iter()
-                .find(known)
-                .with_context(|| format!("{} is not a package of this release", path.display()))?;
-            if !index.has(one) {
-                session
-                    .terminal
-                    .progress(&format!("hash {} {}", one.name, one.version));
-                added.push((one.clone(), check_package(one, &deb)?));
-            }
-        }
-        let count = added.len();
-        index.take_release(&release, &listed, added)?;
-        write(&self.into, &index.encode())?;
-        #[derive(Serialize)]
-        struct Indexed {
-            release: String,
-            added: usize,
-            packages: usize,
-            files: usize,
-        }
-        let indexed = Indexed {
-            release: release.name,
-            added: count,
-            packages: index.packages().len(),
-            files: index.files(),
-        };
-        session.print(&indexed, |one| {
-            format!(
-                "{}: {} packages added; {} packages, {} files in all\n",
-                one.release, one.added, one.packages, one.files
-            )
-        })?;
-        Ok(Status::Done)
     }
 }

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 
 use crate::{
     failure::{Advice, Status},
-    founding::{self, configuration},
+    founding::{self, configuration, enclave::Program},
     health::{self, Health},
     parts,
     ports::{self, Ports},
@@ -62,6 +62,10 @@ pub struct Up {
     /// Enclave program of a new circle; the one beside this program if not given.
     #[arg(long, value_name = "FILE")]
     enclave: Option<PathBuf>,
+    /// Image of a new circle's guests, as script/enclave-guest makes it: enclaves are then
+    /// launched as emulated guests, not as processes.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "enclave")]
+    guest: Option<PathBuf>,
     /// An apex of a new circle, beneath which names are registered: internal, or a domain
     /// that is delegated to you; may be given often.
     #[arg(long, value_name = "APEX", value_parser = crate::typed_name::parse)]
@@ -104,7 +108,10 @@ fn circle(session: &Session, up: &Up) -> anyhow::Result<(CircleFile, Embedded)> 
             validators: up.validators.unwrap_or(founding::DEFAULT_VALIDATORS),
             providers: up.providers.unwrap_or(founding::DEFAULT_PROVIDERS),
             keykeepers: keykeepers(session, up)?,
-            enclave: founding::enclave::find(up.enclave.as_deref())?,
+            enclave: match &up.guest {
+                Some(directory) => Program::Guest(directory.clone()),
+                None => Program::Process(founding::enclave::find(up.enclave.as_deref())?),
+            },
             apexes: up.apex.clone(),
         };
         founding::found(session, &plan)?;
@@ -164,6 +171,14 @@ fn refuse_other_layout(session: &Session, up: &Up, embedded: &Embedded) -> anyho
             )
             .into());
         }
+    }
+    if let Some(directory) = &up.guest {
+        let measured = founding::enclave::measure_guest(directory)?;
+        return founding::enclave::compare(session, measured, embedded.measurement, true);
+    }
+    if embedded.guest {
+        // Its image is its own; the program beside this one is not in question.
+        return Ok(());
     }
     let here = founding::enclave::find(up.enclave.as_deref());
     match (here, &up.enclave) {

@@ -2,9 +2,13 @@
 //! configuration says: a TEE, a TPM, or a development key.
 //!
 //! The first two are `platform`'s. Development evidence claims the SHA-256 of the program
-//! that runs, read once at its start; nothing but the key's holder vouches for it.
+//! that runs, read once, when it is first asked for; nothing but the key's holder vouches
+//! for it.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::Context as _;
 use attest::development::QuotingKey;
@@ -31,32 +35,40 @@ impl EvidenceSource for Machine {
 
 struct Development {
     quoting: QuotingKey,
-    code: Measurement,
+    /// What runs, once it was asked for: most circles never ask.
+    code: OnceLock<Measurement>,
+}
+
+impl Development {
+    fn code(&self) -> anyhow::Result<Measurement> {
+        if let Some(code) = self.code.get() {
+            return Ok(*code);
+        }
+        let code = measure(Path::new(OWN_PROGRAM)).context("measure this program")?;
+        tracing::info!(%code, "shows development evidence of this program");
+        Ok(*self.code.get_or_init(|| code))
+    }
 }
 
 impl EvidenceSource for Development {
     fn evidence(&self, report_data: Digest) -> Result<Evidence, SourceError> {
-        Ok(key::quote(&self.quoting, self.code, report_data)?)
+        Ok(key::quote(&self.quoting, self.code()?, report_data)?)
     }
 }
 
 /// The source that the configuration names, if it names one.
 ///
-/// Errors: a development key's files, or this program, cannot be read.
+/// Errors: a development key's files cannot be read.
 pub fn source(config: Option<&EvidenceConfig>) -> anyhow::Result<Option<Arc<dyn EvidenceSource>>> {
     let source: Arc<dyn EvidenceSource> = match config {
         None => return Ok(None),
         Some(EvidenceConfig::Development {
             quoting_key,
             quoting_certificate,
-        }) => {
-            let code = measure(Path::new(OWN_PROGRAM)).context("measure this program")?;
-            tracing::info!(%code, "shows development evidence of this program");
-            Arc::new(Development {
-                quoting: key::quoting_key(quoting_key, quoting_certificate)?,
-                code,
-            })
-        }
+        }) => Arc::new(Development {
+            quoting: key::quoting_key(quoting_key, quoting_certificate)?,
+            code: OnceLock::new(),
+        }),
         Some(EvidenceConfig::Tee { endorsements }) => Arc::new(Machine(Hardware::Tee {
             endorsements: endorsements.clone(),
         })),

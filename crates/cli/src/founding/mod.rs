@@ -66,11 +66,15 @@ pub struct Plan {
     pub providers: u16,
     /// Keykeepers; none without their program.
     pub keykeepers: u16,
-    /// The enclave program to admit.
-    pub enclave: PathBuf,
+    /// What providers launch, to be admitted.
+    pub enclave: enclave::Program,
     /// Apexes beneath which names are registered; `internal` if there is none.
     pub apexes: Vec<DomainName>,
 }
+
+/// The least time for each step of a handshake where enclaves are emulated guests:
+/// such a guest starts, and compiles a payload, ten times slower than a process.
+const GUEST_HANDSHAKE_LIMIT_MS: u64 = 180_000;
 
 /// The user's key file in an embedded circle.
 pub fn user_key_file(state: &StateDirectory) -> PathBuf {
@@ -130,11 +134,8 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     std::fs::create_dir_all(state.root())
         .with_context(|| format!("make {}", state.root().display()))?;
     restrict(state.root())?;
-    let copy = state.enclave();
-    std::fs::create_dir_all(copy.parent().unwrap_or(state.root()))?;
-    std::fs::copy(&plan.enclave, &copy)
-        .with_context(|| format!("copy {}", plan.enclave.display()))?;
-    let measurement = enclave::measure(&copy)?;
+    let measurement = plan.enclave.copy_into(state)?;
+    let guest = matches!(plan.enclave, enclave::Program::Guest(_));
 
     let dealt = deal(state, plan)?;
     let root = keys::seed()?;
@@ -193,7 +194,7 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
     };
     let mut codes = vec![measurement];
     codes.extend(keykeepers.measurement);
-    let genesis = genesis(
+    let mut genesis = genesis(
         dealt,
         root.public(),
         agents,
@@ -201,6 +202,9 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
         apexes,
         (codes, keykeepers.keys),
     )?;
+    if guest {
+        genesis.parameters.handshake_limit_ms = GUEST_HANDSHAKE_LIMIT_MS;
+    }
     write_file(
         &state.genesis(),
         &serde_json::to_vec_pretty(&genesis)?,
@@ -221,6 +225,7 @@ fn make(state: &StateDirectory, plan: &Plan, ports: Ports) -> anyhow::Result<()>
             validators: plan.validators,
             providers: plan.providers,
             keykeepers: plan.keykeepers,
+            guest,
             measurement,
         }),
     };

@@ -55,7 +55,7 @@ pub fn write(
     ports: Ports,
 ) -> anyhow::Result<()> {
     for index in 0..embedded.providers {
-        let config = configuration(state, file, ports, index)?;
+        let config = configuration(state, file, embedded, ports, index)?;
         write_toml(&state.provider(index).join("provider.toml"), &config)?;
     }
     Ok(())
@@ -64,6 +64,7 @@ pub fn write(
 fn configuration(
     state: &StateDirectory,
     file: &CircleFile,
+    embedded: &Embedded,
     ports: Ports,
     index: u16,
 ) -> anyhow::Result<ProviderConfig> {
@@ -77,7 +78,10 @@ fn configuration(
         passphrase_file: founding::keys::passphrase_file(&key_file),
         key_file,
         data_dir: directory.join("data"),
-        enclave_binary: state.enclave(),
+        enclave_binary: (!embedded.guest).then(|| state.enclave()),
+        guest: embedded
+            .guest
+            .then(|| founding::enclave::guest(&state.guest())),
         service_listen: ports.service(index),
         control_listen: ports.control(index),
         hardware: None,
@@ -91,7 +95,7 @@ fn configuration(
             file_roots: state.mirrors().to_vec(),
             private_addresses: true,
         },
-        offer: offer(index),
+        offer: offer(index, embedded.guest),
         limits: Limits {
             drain_seconds: DRAIN_SECONDS,
             ..Limits::default()
@@ -99,11 +103,15 @@ fn configuration(
     })
 }
 
-fn offer(index: u16) -> OfferConfig {
+fn offer(index: u16, guest: bool) -> OfferConfig {
     let location = LOCATIONS[usize::from(index) % LOCATIONS.len()];
     OfferConfig {
         capacity: CAPACITY,
-        replica_limit: REPLICA_LIMIT,
+        replica_limit: if guest {
+            founding::enclave::GUEST_REPLICA_LIMIT
+        } else {
+            REPLICA_LIMIT
+        },
         concurrency: CONCURRENCY,
         min_price: Amount(FIRST_PRICE + u64::from(index)),
         min_duration: 1,

@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -36,7 +36,7 @@ impl Tpm {
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
             .arg(format!("--tpmstate=dir={}", directory.path().display()))
             .arg(format!("--server=type=unixio,path={}", at("socket")))
-            .arg(format!("--ctrl=type=unixio,path={}", at("control")))
+            .arg(format!("--ctrl=type=unixio,path={}", at("socket.ctrl")))
             .stdin(Stdio::null())
             .spawn()
             .expect("swtpm is installed: script/setup");
@@ -57,7 +57,7 @@ impl Tpm {
     fn restart(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        for socket in ["socket", "control"] {
+        for socket in ["socket", "socket.ctrl"] {
             let _ = std::fs::remove_file(self.directory.path().join(socket));
         }
         self.process = Self::spawn(&self.directory);
@@ -67,6 +67,11 @@ impl Tpm {
     pub fn switched_off_and_on(mut self) -> Self {
         self.restart();
         self
+    }
+
+    /// Where its sockets and its state are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The socket that stands for `/dev/tpmrm0`.

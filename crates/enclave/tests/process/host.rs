@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{Read, Write},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
@@ -115,7 +115,7 @@ impl User {
 /// A launched enclave, from the host's side.
 pub struct Host {
     child: Child,
-    input: Option<ChildStdin>,
+    input: Option<Box<dyn Write>>,
     frames: Receiver<EnclaveMessage>,
     aside: VecDeque<EnclaveMessage>,
     pub streams: HashMap<u32, Received>,
@@ -127,8 +127,11 @@ pub struct Host {
     pub context: Context,
 }
 
+/// What was not spoken to yet: its process, the way to it, and what it says.
+pub type Spawned = (Child, Box<dyn Write>, Receiver<EnclaveMessage>);
+
 /// A process that was not spoken to yet.
-pub fn spawn() -> (Child, ChildStdin, Receiver<EnclaveMessage>) {
+pub fn spawn() -> Spawned {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringfort-enclave"))
         .env("RINGFORT_TEST", "of the host")
         .stdin(Stdio::piped())
@@ -136,7 +139,12 @@ pub fn spawn() -> (Child, ChildStdin, Receiver<EnclaveMessage>) {
         .spawn()
         .unwrap();
     let input = child.stdin.take().unwrap();
-    let mut output = child.stdout.take().unwrap();
+    let output = child.stdout.take().unwrap();
+    (child, Box::new(input), frames(output))
+}
+
+/// Frames, decoded on a thread of their own.
+pub fn frames(mut output: impl Read + Send + 'static) -> Receiver<EnclaveMessage> {
     let (sender, frames) = channel();
     std::thread::spawn(move || {
         let mut header = [0; 4];
@@ -148,13 +156,18 @@ pub fn spawn() -> (Child, ChildStdin, Receiver<EnclaveMessage>) {
             }
         }
     });
-    (child, input, frames)
+    frames
 }
 
 impl Host {
     /// Launches an enclave and gives it evidence.
     pub fn launch(user: &User, kind: PayloadKind) -> Self {
-        let mut host = Self::launch_without_evidence(user.launch(kind));
+        Self::with(spawn(), user, kind)
+    }
+
+    /// The same with an enclave that was spawned already.
+    pub fn with(spawned: Spawned, user: &User, kind: PayloadKind) -> Self {
+        let mut host = Self::with_launch(spawned, user.launch(kind));
         let evidence = Evidence {
             kind: EvidenceKind::Development,
             bytes: b"evidence".to_vec(),
@@ -165,7 +178,10 @@ impl Host {
     }
 
     pub fn launch_without_evidence(launch: Launch) -> Self {
-        let (child, input, frames) = spawn();
+        Self::with_launch(spawn(), launch)
+    }
+
+    fn with_launch((child, input, frames): Spawned, launch: Launch) -> Self {
         let evidence = Evidence {
             kind: EvidenceKind::Development,
             bytes: b"evidence".to_vec(),

@@ -16,7 +16,7 @@ use crate::host::{ClientSide, Host, NAME, User, service_bundle};
 
 /// Certifies the enclave's key as the circle's authority does; gives the
 /// client's side of TLS.
-fn certify(host: &mut Host) -> Arc<rustls::ClientConfig> {
+pub fn certify(host: &mut Host) -> Arc<rustls::ClientConfig> {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ fn certify(host: &mut Host) -> Arc<rustls::ClientConfig> {
 }
 
 /// One request on a connection of its own; status line, headers and body as sent.
-fn get(host: &mut Host, tls: &Arc<rustls::ClientConfig>, stream: u32, path: &str) -> String {
+pub fn get(host: &mut Host, tls: &Arc<rustls::ClientConfig>, stream: u32, path: &str) -> String {
     let name = NAME.try_into().unwrap();
     let connection = rustls::ClientConnection::new(Arc::clone(tls), name).unwrap();
     let mut client = rustls::StreamOwned::new(connection, ClientSide::open(host, stream));

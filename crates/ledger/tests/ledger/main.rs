@@ -11,6 +11,7 @@ mod escrow;
 mod evidence;
 mod forget;
 mod golden;
+mod hosts;
 mod keys;
 mod locks;
 mod market;

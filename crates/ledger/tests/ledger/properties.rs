@@ -31,6 +31,7 @@ const WANTED: &[&str] = &[
     "RecoveryEnded",
     "NameRecovered",
     "Notarised",
+    "HostAppraised",
     "OfferChanged",
     "RequestPosted",
     "Matched",

@@ -14,6 +14,7 @@ fn every_reject_is_reached_by_some_case() {
         crate::name_records::CASES,
         crate::name_sales::CASES,
         crate::notary::CASES,
+        crate::hosts::CASES,
         crate::market::CASES,
         crate::contracts::CASES,
         crate::enclaves::CASES,

@@ -202,6 +202,7 @@ fn router(api: Api) -> Router {
         .route("/v1/names/{name}/bids", get(records::bids))
         .route("/v1/addresses/{address}/names", get(records::address_names))
         .route("/v1/notarised/{digest}", get(records::notarised))
+        .route("/v1/hosts/{host}", get(records::appraisals))
         .route("/v1/market/offers", get(records::offers))
         .route("/v1/market/offers/{id}", get(records::offer))
         .route("/v1/market/requests/{id}", get(records::request))

@@ -43,6 +43,7 @@ use super::{
         records::bids,
         records::address_names,
         records::notarised,
+        records::appraisals,
         records::offer,
         records::offers,
         records::request,

@@ -233,6 +233,19 @@ pub(crate) async fn notarised(
     list(api, prefix, after, part.limit, |id| hex::encode(id)).await
 }
 
+/// What appraisers last found of a host, by their accounts.
+#[utoipa::path(get, path = "/v1/hosts/{host}", params(Part, ("host" = String, Path)),
+    responses((status = 200, body = Records<serde_json::Value>), (status = 400, body = ApiError)))]
+pub(crate) async fn appraisals(
+    State(api): State<Api>,
+    Path(host): Path<Digest>,
+    Query(part): Query<Part>,
+) -> Result<Json<Records<record::HostAppraisal>>, ApiError> {
+    let prefix = state_key::appraisals_of(host);
+    let after = after_id(&prefix, part.after)?;
+    list(api, prefix, after, part.limit, |id| hex::encode(id)).await
+}
+
 /// Offers, open ones and others.
 #[utoipa::path(get, path = "/v1/market/offers", params(Part),
     responses((status = 200, body = Records<serde_json::Value>), (status = 400, body = ApiError)))]

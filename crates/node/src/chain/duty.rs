@@ -40,28 +40,15 @@ impl Duty {
         round: u64,
         dealing: Vec<u8>,
     ) -> Vec<u8> {
-        let sender = self.key.public();
-        let account: Account = state
-            .get(&state_key::account(sender.account()))
-            .map(|bytes| record::decode(&bytes).expect("the store holds what this build wrote"))
-            .unwrap_or_default();
-        if let Some((made_for, sequence, encoded)) = &self.made
-            && (*made_for, *sequence) == (round, account.sequence)
+        let sequence = next_sequence(state, &self.key);
+        if let Some((made_for, made_at, encoded)) = &self.made
+            && (*made_for, *made_at) == (round, sequence)
         {
             return encoded.clone();
         }
-        let transaction = Transaction {
-            version: Transaction::VERSION,
-            circle,
-            sender,
-            sequence: account.sequence,
-            expires_at,
-            // A dealing that is due costs nothing (docs/spec/members.md §2).
-            fee_limit: Amount::ZERO,
-            actions: vec![Action::Deal(Deal { round, dealing })],
-        };
-        let encoded = transaction.sign(&self.key).encode();
-        self.made = Some((round, account.sequence, encoded.clone()));
+        let action = Action::Deal(Deal { round, dealing });
+        let encoded = free_of_charge(circle, &self.key, sequence, expires_at, action);
+        self.made = Some((round, sequence, encoded.clone()));
         encoded
     }
 
@@ -82,4 +69,34 @@ impl Duty {
             ),
         }
     }
+}
+
+/// The sequence of the next transaction of `key`'s account.
+pub(crate) fn next_sequence(state: &dyn StateRead, key: &SigningKey) -> u64 {
+    let account: Account = state
+        .get(&state_key::account(key.public().account()))
+        .map(|bytes| record::decode(&bytes).expect("the store holds what this build wrote"))
+        .unwrap_or_default();
+    account.sequence
+}
+
+/// A signed transaction with one action that costs nothing while it is due: a dealing
+/// (docs/spec/members.md §2) or evidence (§9).
+pub(crate) fn free_of_charge(
+    circle: CircleId,
+    key: &SigningKey,
+    sequence: u64,
+    expires_at: Height,
+    action: Action,
+) -> Vec<u8> {
+    let transaction = Transaction {
+        version: Transaction::VERSION,
+        circle,
+        sender: key.public(),
+        sequence,
+        expires_at,
+        fee_limit: Amount::ZERO,
+        actions: vec![action],
+    };
+    transaction.sign(key).encode()
 }

@@ -35,6 +35,7 @@ use wire::{
 };
 
 pub use duty::Duty;
+pub(crate) use duty::{free_of_charge, next_sequence};
 pub use view::View;
 
 pub(crate) use block::LENGTH_BYTES;

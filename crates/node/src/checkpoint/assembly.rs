@@ -20,6 +20,7 @@ type Answer = (Result<(), RestoreError>, Option<u32>);
 enum Work {
     Add(Vec<u8>, oneshot::Sender<Answer>),
     Finish(oneshot::Sender<Answer>),
+    Close(oneshot::Sender<Answer>),
 }
 
 /// A restoration on a thread of its own; the thread ends with this.
@@ -63,6 +64,13 @@ impl Assembly {
         self.ask(Work::Finish).await
     }
 
+    /// Closes the store, with what it has.
+    ///
+    /// Errors: as [`Assembly::add`].
+    pub(super) async fn close(mut self) -> io::Result<()> {
+        self.ask(Work::Close).await.map(drop)
+    }
+
     async fn ask(
         &mut self,
         work: impl FnOnce(oneshot::Sender<Answer>) -> Work,
@@ -99,6 +107,11 @@ fn run(
             }
             Work::Finish(reply) => {
                 let _ = reply.send((restoration.finish().map(drop), None));
+                return;
+            }
+            Work::Close(reply) => {
+                drop(restoration);
+                let _ = reply.send((Ok(()), None));
                 return;
             }
         }

@@ -35,6 +35,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const ROUNDS: u32 = 5;
 /// The wait between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// States that are tried, each newer than the one before, until one comes whole:
+/// nodes drop an old one while it is fetched, and a liar may be alone with one.
+const STATES: usize = 3;
 /// The largest list of checkpoints.
 const MAX_LIST_BYTES: usize = 64 * 1024;
 /// How far ahead of this machine's clock a header's time may be: as a block's.
@@ -128,6 +131,11 @@ impl PeerError {
     fn is_false(&self) -> bool {
         matches!(self, Self::TooLarge(_) | Self::List(_) | Self::Format(_))
     }
+
+    /// Whether it says that it does not have it.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Status(reqwest::StatusCode::NOT_FOUND))
+    }
 }
 
 /// The nodes that are asked.
@@ -161,33 +169,37 @@ pub(crate) async fn fast_forward(wanted: &Wanted<'_>) -> Result<Option<Height>, 
     }
     let mut peers = Peers::new(&wanted.config.peers)?;
     let own = own_tip(wanted)?;
-    let offers = peers.offers(wanted, own).await;
     let staging = wanted.data_dir.join(STAGING);
-    let staged = staged(&staging)?;
-    let Some(offer) = choose(offers, staged) else {
-        tracing::info!(?own, "no node has a checkpoint to go forward to");
-        return Ok(None);
-    };
-    let header = offer.manifest.header;
-    let resumed = staged == Some(header.digest());
-    if !resumed && staging.exists() {
-        fs::remove_file(&staging).map_err(system("remove an outdated state"))?;
+    let (mut passed_over, mut failed) = (None, None);
+    for _ in 0..STATES {
+        let mut offers = peers.offers(wanted, own).await;
+        offers.retain(|height, _| Some(*height) > passed_over);
+        let staged = staged(&staging)?;
+        let Some(offer) = choose(offers, staged) else {
+            break;
+        };
+        let height = offer.manifest.header.height;
+        match peers.fetch(&offer, staged, &staging).await {
+            // By now the nodes may have dropped it for newer ones.
+            Err(error @ SyncError::NoPeer { .. }) => {
+                tracing::info!(%error, "looks for a newer state");
+                (passed_over, failed) = (Some(height), Some(error));
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                replace(&staging, &wanted.data_dir.join(LEDGER))?;
+                tracing::info!(%height, "has the state and goes on from there");
+                return Ok(Some(height));
+            }
+        }
     }
-    tracing::info!(height = %header.height, chunks = offer.manifest.chunks, resumed, "fetches the state");
-    let mut assembly = assemble(&staging, &offer.manifest).await?;
-    while let Some(index) = assembly.next_chunk() {
-        peers.chunk(&offer, &mut assembly, index).await?;
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            tracing::info!(?own, "no node has a checkpoint to go forward to");
+            Ok(None)
+        }
     }
-    let finished = assembly.finish().await;
-    if let Err(error) = finished.map_err(system("put the state together"))? {
-        // The manifest was for fewer chunks than the state has.
-        fs::remove_file(&staging).map_err(system("remove a state that is not whole"))?;
-        return Err(SyncError::Restore(error));
-    }
-    replace(&staging, &wanted.data_dir.join(LEDGER))?;
-    let height = header.height;
-    tracing::info!(%height, "has the state and goes on from there");
-    Ok(Some(height))
 }
 
 /// The height of a state that [`fast_forward`] would fetch for a node whose tip
@@ -419,6 +431,36 @@ impl Peers {
         Ok(newest.map(|listed| listed.height).collect())
     }
 
+    /// Fetches what `staging` lacks of a state, until it is whole there.
+    async fn fetch(
+        &mut self,
+        offer: &Offer,
+        staged: Option<Digest>,
+        staging: &Path,
+    ) -> Result<(), SyncError> {
+        let header = offer.manifest.header;
+        let resumed = staged == Some(header.digest());
+        if !resumed && staging.exists() {
+            fs::remove_file(staging).map_err(system("remove an outdated state"))?;
+        }
+        tracing::info!(height = %header.height, chunks = offer.manifest.chunks, resumed, "fetches the state");
+        let mut assembly = assemble(staging, &offer.manifest).await?;
+        while let Some(index) = assembly.next_chunk() {
+            if let Err(error) = self.chunk(offer, &mut assembly, index).await {
+                let closed = assembly.close().await;
+                closed.map_err(system("close a state that is not whole"))?;
+                return Err(error);
+            }
+        }
+        let finished = assembly.finish().await;
+        if let Err(error) = finished.map_err(system("put the state together"))? {
+            // The manifest was for fewer chunks than the state has.
+            fs::remove_file(staging).map_err(system("remove a state that is not whole"))?;
+            return Err(SyncError::Restore(error));
+        }
+        Ok(())
+    }
+
     /// The manifest, checked; none of a state that is too old.
     async fn manifest(
         &self,
@@ -459,10 +501,12 @@ impl Peers {
             if round > 0 {
                 tokio::time::sleep(ROUND_PAUSE * round).await;
             }
+            let mut dropped = 0;
             for turn in 0..offer.peers.len() {
                 // Another one is asked first for each chunk.
                 let peer = offer.peers[(turn + index as usize) % offer.peers.len()];
                 if self.refused[peer] {
+                    dropped += 1;
                     continue;
                 }
                 let bytes = match self.get(peer, &path, MAX_CHUNK_BYTES).await {
@@ -474,6 +518,7 @@ impl Peers {
                     Err(error) => {
                         let node = &self.urls[peer];
                         tracing::info!(node, index, %error, "no chunk; asks another node");
+                        dropped += usize::from(error.is_absence());
                         continue;
                     }
                 };
@@ -489,6 +534,10 @@ impl Peers {
                     }
                     Err(error) => return Err(SyncError::Restore(error)),
                 }
+            }
+            // Who no longer has it will not have it in the next round.
+            if dropped == offer.peers.len() {
+                break;
             }
         }
         Err(SyncError::NoPeer { index, height })

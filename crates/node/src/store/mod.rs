@@ -11,6 +11,7 @@
 
 #[cfg(any(test, feature = "simulation"))]
 mod memory;
+mod retention;
 mod snapshot;
 pub(crate) mod staging;
 mod tables;
@@ -20,24 +21,26 @@ pub(crate) mod tree;
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, PoisonError},
 };
 
+use borsh::BorshSerialize as _;
 use ledger::Changes;
 use proof::Certificate;
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable as _, WriteTransaction};
 use wire::{CircleId, Event, Header, Height, Receipt};
 
 #[cfg(any(test, feature = "simulation"))]
 pub use memory::MemoryDisk;
+pub use retention::{LEAST_PROVABLE_HEIGHTS, Retention};
 pub use snapshot::{Entries, EntryAt, Snapshot};
 pub use tree::TreeUpdate;
 
 use tables::*;
 
-/// Heights below the tip at which entries can still be proven. At the least
-/// time between blocks, 40 ms, that is ten seconds: a tip's certificate comes
-/// with one of the next few blocks.
+/// Heights below the tip at which entries can still be proven, at most. At the
+/// least time between blocks, 40 ms, that is ten seconds: a tip's certificate
+/// comes with one of the next few blocks.
 pub const PROVABLE_HEIGHTS: u64 = 256;
 
 /// Memory for the file's pages. Four nodes on one machine of 4 GiB still have
@@ -45,7 +48,7 @@ pub const PROVABLE_HEIGHTS: u64 = 256;
 const CACHE_BYTES: usize = 128 * 1024 * 1024;
 
 /// The form of the file that this build reads and writes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Why the store could not do as it was told. It is never a peer's fault.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,10 @@ pub enum StoreError {
     #[error("the ledger's file is damaged: {0}")]
     Damaged(String),
     /// The file was written by another build.
-    #[error("the ledger's file has form {found}; this build knows {FORMAT}")]
+    #[error(
+        "the ledger's file has form {found}; this build knows {FORMAT}: move it away, and the node \
+         builds it anew from what others have"
+    )]
     Format {
         /// The form found.
         found: u64,
@@ -140,8 +146,8 @@ pub struct Commit<'a> {
 #[derive(Debug)]
 pub struct Store {
     database: Database,
-    /// How many blocks are kept whole.
-    history: AtomicU64,
+    /// What is kept of the past.
+    retention: Mutex<Retention>,
 }
 
 impl Store {
@@ -195,15 +201,16 @@ impl Store {
         write.commit()?;
         Ok(Self {
             database,
-            history: AtomicU64::new(u64::MAX),
+            retention: Mutex::default(),
         })
     }
 
-    /// Keeps headers, blocks, receipts and events of the last `blocks` heights
-    /// only, from the next block on. Without this, all are kept.
-    pub fn keep_history(&self, blocks: u64) {
-        self.history
-            .store(blocks.max(PROVABLE_HEIGHTS), Ordering::Relaxed);
+    /// Keeps so much of the past, from the next block on.
+    pub fn keep(&self, retention: Retention) {
+        *self
+            .retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// The state after the last stored block, as it stays however the store
@@ -246,24 +253,20 @@ impl Store {
         let height = block.header.height;
         self.check_order(&write, height)?;
         let previous = write_state(&write, block.changes)?;
-        put(&write, HISTORY, height, &previous)?;
-        write_tree(&write, height, block.tree)?;
+        let past =
+            put(&write, HISTORY, height, &previous)? + write_tree(&write, height, block.tree)?;
         put(&write, HEADERS, height, block.header)?;
-        put(&write, BLOCKS, height, &block.transactions)?;
-        put(&write, RECEIPTS, height, &block.receipts)?;
-        put(&write, EVENTS, height, &block.events)?;
+        let weight = put(&write, BLOCKS, height, &block.transactions)?
+            + write_receipts(&write, height, block.receipts)?
+            + put(&write, EVENTS, height, &block.events)?;
         if let Some(certificate) = block.certificate {
             put(&write, CERTIFICATES, height, certificate)?;
         }
-        {
-            let mut transactions = write.open_table(TRANSACTIONS)?;
-            for receipt in block.receipts {
-                transactions.insert(&receipt.transaction.0, (height.0, receipt.index))?;
-            }
-        }
-        forget_old(&write, height)?;
-        let history = self.history.load(Ordering::Relaxed);
-        forget_history(&write, height, history)?;
+        let retention = *self
+            .retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        retention::apply(&write, height, (past, weight), &retention)?;
         write.commit()?;
         Ok(())
     }
@@ -329,64 +332,41 @@ fn write_state(write: &WriteTransaction, changes: &Changes) -> Result<Previous, 
     Ok(previous)
 }
 
+/// Writes the receipts as one list, and where in it each transaction's is; bytes written.
+fn write_receipts(
+    write: &WriteTransaction,
+    height: Height,
+    receipts: &[Receipt],
+) -> Result<u64, StoreError> {
+    // A block's number of transactions is bounded far below.
+    let mut list = (receipts.len() as u32).to_le_bytes().to_vec();
+    let mut transactions = write.open_table(TRANSACTIONS)?;
+    for receipt in receipts {
+        transactions.insert(&receipt.transaction.0, (height.0, list.len() as u32))?;
+        receipt
+            .serialize(&mut list)
+            .expect("a receipt always encodes");
+    }
+    write
+        .open_table(RECEIPTS)?
+        .insert(height.0, list.as_slice())?;
+    Ok(list.len() as u64)
+}
+
+/// Writes the tree's new nodes, and which ones they replace; bytes written.
 fn write_tree(
     write: &WriteTransaction,
     height: Height,
     tree: &TreeUpdate,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let mut nodes = write.open_table(NODES)?;
+    let mut bytes = 0;
     for (key, node) in tree.nodes() {
-        let bytes = borsh::to_vec(node).expect("a tree node always encodes");
-        nodes.insert(tree::key_bytes(key).as_slice(), bytes.as_slice())?;
+        let key = tree::key_bytes(key);
+        let node = borsh::to_vec(node).expect("a tree node always encodes");
+        nodes.insert(key.as_slice(), node.as_slice())?;
+        bytes += (key.len() + node.len()) as u64;
     }
     let stale: Vec<Vec<u8>> = tree.stale().map(tree::key_bytes).collect();
-    put(write, STALE, height, &stale)
-}
-
-/// Blocks whose remains are dropped with one block: more than one, so that a
-/// shorter history than before is reached soon.
-const FORGOTTEN_AT_A_TIME: usize = 4;
-
-/// Drops what is kept of blocks that are `history` or more below the tip.
-fn forget_history(write: &WriteTransaction, tip: Height, history: u64) -> Result<(), StoreError> {
-    let Some(oldest) = tip.0.checked_sub(history) else {
-        return Ok(());
-    };
-    let old: Vec<u64> = write
-        .open_table(HEADERS)?
-        .range(..=oldest)?
-        .take(FORGOTTEN_AT_A_TIME)
-        .map(|row| row.map(|(height, _)| height.value()))
-        .collect::<Result<_, _>>()?;
-    for height in old {
-        let receipts = write
-            .open_table(RECEIPTS)?
-            .remove(height)?
-            .map(|bytes| decode::<Vec<Receipt>>("a list of receipts", bytes.value()));
-        let mut transactions = write.open_table(TRANSACTIONS)?;
-        for receipt in receipts.transpose()?.unwrap_or_default() {
-            transactions.remove(&receipt.transaction.0)?;
-        }
-        for table in [HEADERS, CERTIFICATES, BLOCKS, EVENTS] {
-            write.open_table(table)?.remove(height)?;
-        }
-    }
-    Ok(())
-}
-
-/// Drops what only proofs below [`PROVABLE_HEIGHTS`] needed.
-fn forget_old(write: &WriteTransaction, tip: Height) -> Result<(), StoreError> {
-    let Some(oldest) = tip.0.checked_sub(PROVABLE_HEIGHTS) else {
-        return Ok(());
-    };
-    // A node that went stale at `oldest` serves heights below it only.
-    let mut stale = write.open_table(STALE)?;
-    let mut nodes = write.open_table(NODES)?;
-    if let Some(keys) = stale.remove(oldest)? {
-        for key in decode::<Vec<Vec<u8>>>("stale nodes", keys.value())? {
-            nodes.remove(key.as_slice())?;
-        }
-    }
-    write.open_table(HISTORY)?.remove(oldest)?;
-    Ok(())
+    Ok(bytes + put(write, STALE, height, &stale)?)
 }

@@ -16,7 +16,7 @@ use proof::{Certificate, Proof};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 use wire::{Digest, Event, Header, Height, Receipt, TransactionId};
 
-use super::{PROVABLE_HEIGHTS, StoreError, tables::*, tree};
+use super::{StoreError, tables::*, tree};
 
 /// A read-only view of the store as of one tip.
 pub struct Snapshot {
@@ -134,11 +134,15 @@ impl Snapshot {
         let Some(place) = self.transactions.get(&id.0)? else {
             return Ok(None);
         };
-        let (height, index) = place.value();
-        let receipts = self.receipts(Height(height))?.unwrap_or_default();
-        match receipts.into_iter().nth(index as usize) {
-            Some(receipt) => Ok(Some(receipt)),
-            None => Err(StoreError::Damaged(format!(
+        let (height, offset) = place.value();
+        let list = self.receipts.get(height)?;
+        let mut rest = list
+            .as_ref()
+            .and_then(|list| list.value().get(offset as usize..));
+        let receipt = rest.as_mut().map(Receipt::deserialize);
+        match receipt {
+            Some(Ok(receipt)) if receipt.transaction == *id => Ok(Some(receipt)),
+            _ => Err(StoreError::Damaged(format!(
                 "transaction {id} is said to be in block {height}, which has no receipt of it"
             ))),
         }
@@ -149,7 +153,16 @@ impl Snapshot {
     pub fn certified(&self) -> Result<Option<Height>, StoreError> {
         let last = self.certificates.last()?;
         let height = last.map(|(height, _)| Height(height.value()));
-        Ok(height.filter(|height| self.height().since(*height) < PROVABLE_HEIGHTS))
+        let from = self.provable_from()?;
+        Ok(height.filter(|height| *height >= from))
+    }
+
+    /// The lowest height at which entries can still be proven.
+    pub(super) fn provable_from(&self) -> Result<Height, StoreError> {
+        let oldest = self.history.first()?;
+        Ok(oldest.map_or(self.height(), |(height, _)| {
+            Height(height.value().saturating_sub(1))
+        }))
     }
 
     /// The value under `key` at the tip.
@@ -157,8 +170,8 @@ impl Snapshot {
         Ok(self.state.get(key)?.map(|value| value.value().to_vec()))
     }
 
-    /// The value under `key` after the block at `height`, which is at most
-    /// [`PROVABLE_HEIGHTS`] below the tip.
+    /// The value under `key` after the block at `height`, which can still be proven:
+    /// at most [`super::PROVABLE_HEIGHTS`] below the tip.
     pub fn entry_at(&self, key: &[u8], height: Height) -> Result<EntryAt, StoreError> {
         for later in height.0 + 1..=self.height().0 {
             let changed: Previous = self

@@ -19,6 +19,12 @@ pub(super) type Previous = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// The key in [`META`] of the file's form.
 pub(super) const META_FORMAT: &str = "format";
+/// The key in [`META`] of how many bytes of the state's past are kept.
+pub(super) const META_PAST: &str = "past bytes";
+/// The key in [`META`] of how many bytes of blocks, receipts and events are kept.
+pub(super) const META_BLOCKS: &str = "block bytes";
+/// Bytes of a height's past, and of its block with all that this left behind.
+pub(super) const WEIGHTS: TableDefinition<u64, (u64, u64)> = TableDefinition::new("weights");
 /// The state after the tip: raw key to record.
 pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 /// Nodes of the tree ([`super::tree::key_bytes`] to borsh).
@@ -37,7 +43,8 @@ pub(super) const BLOCKS: ByHeight = TableDefinition::new("blocks");
 pub(super) const RECEIPTS: ByHeight = TableDefinition::new("receipts");
 /// Lists of lists of events.
 pub(super) const EVENTS: ByHeight = TableDefinition::new("events");
-/// Transaction id to height and place in the block.
+/// Transaction id to height and the byte of the block's row in [`RECEIPTS`] at which its
+/// receipt begins.
 pub(super) const TRANSACTIONS: TableDefinition<&[u8; 32], (u64, u32)> =
     TableDefinition::new("transactions");
 
@@ -57,21 +64,22 @@ pub(super) fn open_every_table(write: &WriteTransaction) -> Result<(), StoreErro
         write.open_table(table)?;
     }
     write.open_table(TRANSACTIONS)?;
+    write.open_table(WEIGHTS)?;
     Ok(())
 }
 
-/// Writes one row.
+/// Writes one row; its value's bytes.
 pub(super) fn put<T: BorshSerialize + ?Sized>(
     write: &WriteTransaction,
     table: ByHeight,
     height: Height,
     value: &T,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let bytes = borsh::to_vec(value).expect("what a block leaves behind always encodes");
     write
         .open_table(table)?
         .insert(height.0, bytes.as_slice())?;
-    Ok(())
+    Ok(bytes.len() as u64)
 }
 
 /// Reads what [`put`] wrote.

@@ -208,6 +208,77 @@ fn keeps_no_node_that_nothing_needs() {
 }
 
 #[test]
+fn keeps_the_past_of_large_blocks_for_fewer_heights() {
+    let mut chain = Chain::new(&MemoryDisk::default());
+    chain.store.keep(Retention {
+        past_bytes: 100_000,
+        ..Retention::default()
+    });
+    let large = |height: u64| -> Changes {
+        let value = vec![height as u8; 300];
+        let keys = (0..30u8).map(|key| (vec![key], Some(value.clone())));
+        keys.collect()
+    };
+    let mut most = 0;
+    for height in 0..100 {
+        chain.append(&large(height), Persist::Later, true);
+        most = most.max(chain.nodes());
+    }
+    let snapshot = chain.snapshot();
+    let from = snapshot.provable_from().unwrap();
+    let heights = snapshot.height().since(from);
+    // Each block replaces 30 values of 300 bytes, and their nodes.
+    assert!((LEAST_PROVABLE_HEIGHTS..30).contains(&heights), "{heights}");
+    assert!(most < 40 * 40, "{most} nodes");
+    for height in from.0..100 {
+        let proof = snapshot.prove_at(&[7], Height(height)).unwrap();
+        assert_eq!(proof.value.unwrap(), vec![height as u8; 300]);
+    }
+    // What was certified before that has no proofs any more.
+    for height in 100..100 + PROVABLE_HEIGHTS / 4 {
+        chain.append(&large(height), Persist::Later, false);
+    }
+    assert_eq!(chain.snapshot().certified().unwrap(), None);
+    // Small blocks can be proven further back again.
+    for _ in 0..PROVABLE_HEIGHTS / 2 {
+        chain.append(&Changes::new(), Persist::Later, true);
+    }
+    let snapshot = chain.snapshot();
+    let heights = snapshot.height().since(snapshot.provable_from().unwrap());
+    assert!(heights >= PROVABLE_HEIGHTS / 2, "{heights}");
+}
+
+#[test]
+fn forgets_blocks_by_number_and_by_bytes() {
+    for (retention, kept) in [
+        (Retention::default(), 600),
+        (
+            Retention {
+                blocks: 300,
+                ..Retention::default()
+            },
+            300,
+        ),
+        (
+            Retention {
+                block_bytes: 0,
+                ..Retention::default()
+            },
+            PROVABLE_HEIGHTS,
+        ),
+    ] {
+        let mut chain = Chain::new(&MemoryDisk::default());
+        chain.store.keep(retention);
+        for _ in 0..600 {
+            chain.append(&Changes::new(), Persist::Later, false);
+        }
+        let snapshot = chain.snapshot();
+        assert_eq!(snapshot.first_height().unwrap(), Height(600 - kept));
+        assert_eq!(snapshot.first_whole().unwrap(), Height(600 - kept));
+    }
+}
+
+#[test]
 fn a_snapshot_stays_what_it_was() {
     let mut chain = Chain::new(&MemoryDisk::default());
     chain.append(&changes(&[("a", Some("1"))]), Persist::Later, true);
@@ -307,7 +378,7 @@ fn refuses_a_file_of_another_form_or_of_none() {
     }
     assert!(matches!(
         Store::open(&path),
-        Err(StoreError::Format { found: 2 })
+        Err(StoreError::Format { found }) if found == FORMAT + 1
     ));
     let noise = folder.path().join("noise");
     std::fs::write(&noise, [7; 9000]).unwrap();

@@ -3,12 +3,20 @@
 //! The program is `RINGFORT_ENCLAVE`, or `ringfort-enclave` beside this test's
 //! own build (`cargo build -p enclave`).
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use attest::{Moment, Roots};
 use wire::{CircleId, EvidenceKind, Height, PayloadKind, Resources, SigningKey, channel::Launch};
 
 use super::*;
+use crate::{
+    config::GuestConfig,
+    guest::GuestImage,
+    launcher::{EXIT_GRACE, EnclaveBinary, Program},
+};
 
 fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("RINGFORT_ENCLAVE") {
@@ -31,9 +39,12 @@ struct Host {
 }
 
 fn host() -> Host {
-    let binary = EnclaveBinary::open(&program()).unwrap();
+    host_of(Program::Process(EnclaveBinary::open(&program()).unwrap()))
+}
+
+fn host_of(program: Program) -> Host {
     Host {
-        launcher: Launcher::start(binary, true).unwrap(),
+        launcher: Launcher::start(program, true).unwrap(),
         directory: tempfile::tempdir().unwrap(),
         beats: mpsc::unbounded_channel().0,
     }
@@ -73,7 +84,7 @@ impl Host {
 }
 
 async fn next(enclave: &mut EnclaveProcess) -> FromEnclave {
-    tokio::time::timeout(Duration::from_secs(60), enclave.messages.recv())
+    tokio::time::timeout(Duration::from_secs(120), enclave.messages.recv())
         .await
         .expect("the enclave answers in time")
         .expect("its task says how it ended")
@@ -84,7 +95,10 @@ async fn an_enclave_makes_keys_that_development_evidence_can_bind() {
     let host = host();
     let mut enclave = host.enclave().await;
     enclave.outbox.send(&HostMessage::Launch(launch())).unwrap();
-    let FromEnclave::Keys { keys, report_data } = next(&mut enclave).await else {
+    let FromEnclave::Keys {
+        keys, report_data, ..
+    } = next(&mut enclave).await
+    else {
         panic!("not its keys")
     };
     let expected = keys.report_data(launch().circle, CONTRACT, &launch().user_agreement);
@@ -142,6 +156,71 @@ async fn a_host_that_breaks_the_rules_is_told_and_left() {
     assert!(!why.contains("exit status: 0"), "{why}");
     // Nothing more can be sent to it.
     assert!(enclave.outbox.send(&HostMessage::Shutdown).is_err());
+}
+
+/// The image of `script/enclave-guest`, on an emulated processor.
+fn guest(directory: &std::path::Path) -> GuestImage {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../script/enclave-guest");
+    let made = std::process::Command::new(script)
+        .arg(directory)
+        .arg("--enclave")
+        .arg(program())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(made.stdout).unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let image = GuestImage::open(GuestConfig {
+        kernel: directory.join("kernel"),
+        initramfs: directory.join("initramfs"),
+        command_line: directory.join("command-line"),
+        qemu: "qemu-system-x86_64".into(),
+        memory_mib: 640,
+        processors: 1,
+        arguments: ["-machine", "q35,accel=tcg", "-cpu", "max"]
+            .map(str::to_owned)
+            .to_vec(),
+    })
+    .unwrap();
+    let measurement = image.measurement().to_string();
+    assert!(
+        said.contains(&measurement),
+        "{measurement} is not in\n{said}"
+    );
+    image
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_makes_keys_as_a_process_does_and_is_switched_off() {
+    let scratch = tempfile::tempdir().unwrap();
+    let host = host_of(Program::Guest(guest(scratch.path())));
+    // What was measured is what starts, whatever lies at the paths by now.
+    for name in ["kernel", "initramfs", "command-line"] {
+        std::fs::remove_file(scratch.path().join(name)).unwrap();
+    }
+    let mut enclave = host.enclave().await;
+    enclave.outbox.send(&HostMessage::Launch(launch())).unwrap();
+    let FromEnclave::Keys {
+        keys,
+        report_data,
+        report,
+    } = next(&mut enclave).await
+    else {
+        panic!("not its keys")
+    };
+    assert_eq!(report, None, "there is no TEE here");
+    let expected = keys.report_data(launch().circle, CONTRACT, &launch().user_agreement);
+    assert_eq!(report_data, expected);
+    enclave.shut_down();
+    let FromEnclave::Gone(why) = next(&mut enclave).await else {
+        panic!("not its end")
+    };
+    assert!(why.contains("exit status: 0"), "{why}");
+    let refused = host.launcher.first_report().await.unwrap_err();
+    assert!(refused.contains("no TEE"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod enclaves;
+mod hosts;
 mod keys;
 mod locks;
 mod market;
@@ -26,6 +27,7 @@ pub use certificates::{
     RevokeCertificate, Validation, acme_dns_text, acme_key_authorization, acme_token,
 };
 pub use enclaves::{EnclaveKeys, Evidence, EvidenceKind, IssueCertificate, RegisterEnclave};
+pub use hosts::{HostResult, RecordAppraisal};
 pub use keys::{
     AnswerKey, EscrowKey, GrantLabel, HolderPolicy, KeyPhase, LabelName, PayloadHolder, PostEscrow,
     PostKeyRound, RegisterKeykeeper, RequestKey, RotateLabel, SetEscrowKey,
@@ -113,6 +115,9 @@ pub enum Action {
 
     /// Notary: record the digest of a data item.
     Notarise(Notarise) = 0x50,
+
+    /// Hosts: record what an appraisal of one came to.
+    RecordAppraisal(RecordAppraisal) = 0x58,
 
     /// Market: offer capacity.
     PostOffer(PostOffer) = 0x20,
@@ -218,6 +223,7 @@ impl Action {
             Self::NameVeto(_) => "name_veto",
             Self::NameUpdate(_) => "name_update",
             Self::Notarise(_) => "notarise",
+            Self::RecordAppraisal(_) => "record_appraisal",
             Self::PostOffer(_) => "post_offer",
             Self::WithdrawOffer(_) => "withdraw_offer",
             Self::PostRequest(_) => "post_request",

@@ -100,6 +100,7 @@ kinds! {
     NameVeto * 1 => names::veto,
     NameUpdate * 2 => names::update,
     Notarise * 2 => names::notarise,
+    RecordAppraisal * 2 => market::record_appraisal,
     PostOffer * 5 => market::post_offer,
     WithdrawOffer * 2 => market::withdraw_offer,
     PostRequest * 6 => market::post_request,

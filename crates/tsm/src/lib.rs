@@ -4,6 +4,9 @@
 //! One interface for TDX and SEV-SNP: a directory is made, the report data is
 //! written, the report is read, the directory is removed. The kernel names the
 //! vendor in `provider`.
+//!
+//! A crate of its own, because a guest's first process (`enclave::guest`) asks for
+//! reports too, and must not bring the verifiers of evidence into what is measured.
 
 use std::{
     fs::{self, OpenOptions},
