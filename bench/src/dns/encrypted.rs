@@ -29,6 +29,10 @@ const CONNECTIONS: &str = "16";
 const OF_EACH: &str = "16";
 const OF_ALL: &str = "256";
 
+/// How long dnsperf waits for an answer, seconds: a server whose core others have
+/// too is slow, and answers.
+const PATIENCE: &str = "30";
+
 /// The key and the certificate that all servers show.
 const KEY_FILE: &str = "server.key";
 const CERTIFICATE_FILE: &str = "server.pem";
@@ -104,6 +108,9 @@ pub fn run(names: u32, rounds: usize, length: Duration) -> Result<()> {
     let peers = open(names, at, &keys)?;
     for peer in &peers {
         peer.server.wait()?;
+        for address in peer.tls.into_iter().chain(peer.https) {
+            peer.server.wait_for_connections(address)?;
+        }
     }
     for way in Way::ALL {
         measure(way, &peers, at, rounds, length)?;
@@ -249,6 +256,8 @@ fn dnsperf(server: SocketAddr, at: &Path, seconds: &str, more: &[&str]) -> Resul
         CONNECTIONS,
         "-q",
         OF_ALL,
+        "-t",
+        PATIENCE,
         "-l",
         seconds,
         "-d",

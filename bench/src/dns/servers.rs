@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write as _,
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -103,6 +103,18 @@ impl Server {
             std::thread::sleep(Duration::from_millis(100));
         }
         bail!("{} does not answer", self.name)
+    }
+
+    /// Waits until it accepts connections at `address`.
+    pub fn wait_for_connections(&self, address: SocketAddr) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < LOADING {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("{} accepts no connection at {address}", self.name)
     }
 
     /// Its processes and all that they started.
@@ -208,9 +220,18 @@ impl Drop for Changes {
     }
 }
 
-/// An address that nobody has.
+/// How often an address is sought before there is none.
+const TRIES: usize = 100;
+
+/// An address that nobody has, over UDP or TCP.
 pub fn free() -> Result<SocketAddr> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?)
+    for _ in 0..TRIES {
+        let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port is free");
 }
 
 /// Our signer and name server; `more` options go to the latter.
