@@ -36,7 +36,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "keykeeper",
         &["wire", "proof", "attest", "threshold", "sandbox"],
     ),
-    ("keyhost", &["wire", "client", "keykeeper"]),
+    ("keyhost", &["wire", "client", "keykeeper", "platform"]),
     ("vault-guard", &["key"]),
     ("vault", &["wire", "sandbox", "vault-guard"]),
     (

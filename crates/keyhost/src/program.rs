@@ -3,53 +3,37 @@
 //! later.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     path::Path,
     process::{Command, Stdio},
 };
 
-use sha2::{Digest as _, Sha256};
+use platform::MeasuredFile;
 use wire::Measurement;
 
 /// A program that was measured.
 #[derive(Debug)]
-pub struct Program {
-    file: File,
-    measurement: Measurement,
-}
+pub struct Program(MeasuredFile);
 
 impl Program {
     /// Opens and measures the program at `path`.
     ///
     /// Errors: the file system's.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        Ok(Self {
-            file,
-            measurement: Measurement(hasher.finalize().into()),
-        })
+        MeasuredFile::open(path).map(Self)
     }
 
     /// SHA-256 of the program.
     pub fn measurement(&self) -> Measurement {
-        self.measurement
+        self.0.measurement
     }
 
     /// What starts it, with pipes for its channel and nothing else of this
     /// process. It asks the kernel to end it with the thread that starts it.
     pub(crate) fn command(&self) -> Command {
         // The descriptor is closed by the very exec that resolves this path.
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.0.file.as_raw_fd()));
         command
             .arg0("ringfort-keykeeper")
             .env_clear()

@@ -3,17 +3,20 @@
 //! - [`tsm`]: reports of TDX and SEV-SNP guests, through the Linux kernel's
 //!   configfs-tsm;
 //! - [`tpm`]: a TPM 2.0, through its device or a socket;
-//! - [`evidence`]: either, packed with what the vendor says of it.
+//! - [`evidence`]: either, packed with what the vendor says of it;
+//! - [`MeasuredFile`]: a program's file, for evidence that no hardware gives.
 //!
 //! RFC 9334's *attester* side: evidence is made here and judged by `attest`,
 //! which takes no I/O. [`tpm::Challenge`] is the one part of the verifier's
 //! side that stands here, because it needs entropy.
 
 pub mod evidence;
+mod measured;
 pub mod tpm;
 
 use std::path::Path;
 
+pub use measured::MeasuredFile;
 pub use tsm;
 
 /// The device through which the kernel shares a TPM between processes.

@@ -10,7 +10,7 @@ use client::{
     decode, keyfile,
     storage::{ObjectStorage, StorageError},
 };
-use platform::evidence::Hardware;
+use platform::{MeasuredFile, evidence::Hardware};
 use tokio::{net::TcpListener, sync::mpsc};
 use wire::{
     Action, ContractId, EndReason, Event, Height, OfferId, PostOffer, WithdrawOffer,
@@ -26,7 +26,7 @@ use crate::{
     guest::{GuestError, GuestImage},
     heartbeat,
     host::{Host, Phase},
-    launcher::{EnclaveBinary, Launcher, Program},
+    launcher::{Launcher, Program},
     offers::{self, Plan},
     router::Router,
 };
@@ -204,7 +204,7 @@ fn program(config: &ProviderConfig) -> Result<Program, ProviderError> {
         .map_err(|reason| ProviderError::Configuration { reason })?;
     Ok(match program {
         ProgramConfig::Process(path) => {
-            let binary = EnclaveBinary::open(&path);
+            let binary = MeasuredFile::open(&path);
             let refuse = unusable("the enclave's program", &path);
             Program::Process(binary.map_err(|error| refuse(error.to_string()))?)
         }

@@ -17,13 +17,14 @@ use std::{
     process::Stdio,
 };
 
+use platform::MeasuredFile;
 use tokio::{
     net::UnixStream,
     process::{Child, Command},
 };
 use wire::{Digest, Measurement, channel::GUEST_PORT};
 
-use crate::{config::GuestConfig, launcher::open_measured};
+use crate::config::GuestConfig;
 
 /// The kernel's own limit on x86 (COMMAND_LINE_SIZE).
 const MAX_COMMAND_LINE_BYTES: usize = 2048;
@@ -69,13 +70,17 @@ impl GuestImage {
     /// Errors: [`GuestError`].
     pub fn open(config: GuestConfig) -> Result<Self, GuestError> {
         let file = |what, path: &Path| {
-            open_measured(path).map_err(|error| unusable(what, path)(error.to_string()))
+            MeasuredFile::open(path).map_err(|error| unusable(what, path)(error.to_string()))
         };
-        let (kernel, kernel_sha256) = file("kernel", &config.kernel)?;
-        let (initramfs, initramfs_sha256) = file("initramfs", &config.initramfs)?;
+        let kernel = file("kernel", &config.kernel)?;
+        let initramfs = file("initramfs", &config.initramfs)?;
         let command_line = read_command_line(&config.command_line)?;
         let line_sha256 = Digest::of(&[command_line.as_bytes()]).0;
-        let parts: [&[u8]; 3] = [&kernel_sha256, &initramfs_sha256, &line_sha256];
+        let parts: [&[u8]; 3] = [
+            &kernel.measurement.0,
+            &initramfs.measurement.0,
+            &line_sha256,
+        ];
         let measurement = Measurement(Digest::tagged(MEASUREMENT_TAG, &parts).0);
         std::process::Command::new(&config.qemu)
             .arg("--version")
@@ -88,8 +93,8 @@ impl GuestImage {
                 source,
             })?;
         Ok(Self {
-            kernel,
-            initramfs,
+            kernel: kernel.file,
+            initramfs: initramfs.file,
             command_line,
             measurement,
             config,

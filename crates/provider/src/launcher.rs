@@ -6,15 +6,13 @@
 //! thread that made it.
 
 use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _},
+    io,
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    path::Path,
     process::Stdio,
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
+use platform::MeasuredFile;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     process::{Child, Command},
@@ -41,47 +39,10 @@ const POWER_OFF_TIME: Duration = Duration::from_secs(10);
 /// what it takes on idle ones.
 const BOOT_TIME: Duration = Duration::from_secs(120);
 
-/// The enclave's program: opened, and measured through the same descriptor.
-pub struct EnclaveBinary {
-    file: File,
-    measurement: Measurement,
-}
-
-impl EnclaveBinary {
-    /// Opens and measures the program at `path`.
-    ///
-    /// Errors: the file system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let (file, sha256) = open_measured(path)?;
-        Ok(Self {
-            file,
-            measurement: Measurement(sha256),
-        })
-    }
-}
-
-/// Opens a file and hashes it through the same descriptor.
-///
-/// Errors: the file system's.
-pub(crate) fn open_measured(path: &Path) -> io::Result<(File, [u8; 32])> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-    }
-    file.rewind()?;
-    Ok((file, hasher.finalize().into()))
-}
-
 /// What is launched for each contract.
 pub enum Program {
     /// A process of this machine.
-    Process(EnclaveBinary),
+    Process(MeasuredFile),
     /// A guest of this machine.
     Guest(GuestImage),
 }
@@ -208,7 +169,7 @@ fn spawn(program: &Program, diagnostics: bool) -> io::Result<Launched> {
     }
 }
 
-fn spawn_process(binary: &EnclaveBinary, stderr: Stdio) -> io::Result<Launched> {
+fn spawn_process(binary: &MeasuredFile, stderr: Stdio) -> io::Result<Launched> {
     // The descriptor is closed by the very exec that resolves this path.
     let mut command =
         std::process::Command::new(format!("/proc/self/fd/{}", binary.file.as_raw_fd()));

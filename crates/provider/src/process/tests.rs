@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     config::GuestConfig,
     guest::GuestImage,
-    launcher::{EXIT_GRACE, EnclaveBinary, Program},
+    launcher::{EXIT_GRACE, Program},
 };
 
 fn program() -> PathBuf {
@@ -39,7 +39,9 @@ struct Host {
 }
 
 fn host() -> Host {
-    host_of(Program::Process(EnclaveBinary::open(&program()).unwrap()))
+    host_of(Program::Process(
+        platform::MeasuredFile::open(&program()).unwrap(),
+    ))
 }
 
 fn host_of(program: Program) -> Host {
