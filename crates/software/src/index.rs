@@ -46,7 +46,7 @@ struct FileRecord {
     path: String,
 }
 
-#[derive(Clone, Default, BorshSerialize, BorshDeserialize)]
+#[derive(Default, BorshSerialize, BorshDeserialize)]
 struct Stored {
     version: u8,
     /// The newest release of each archive.
@@ -57,6 +57,16 @@ struct Stored {
 }
 
 impl Stored {
+    /// Sees that `packages` and `files` more still have numbers.
+    ///
+    /// Errors: [`IndexError::Full`].
+    fn check_room(&self, packages: usize, files: usize) -> Result<(), IndexError> {
+        for count in [self.packages.len() + packages, self.files.len() + files] {
+            u32::try_from(count).map_err(|_| IndexError::Full)?;
+        }
+        Ok(())
+    }
+
     fn add(
         &mut self,
         listed: ListedPackage,
@@ -205,7 +215,7 @@ impl Index {
     ///
     /// Shape:  `listed` is the release's whole list; `added` are packages of it
     ///         with their files.
-    /// Errors: [`IndexError`]; nothing changes then.
+    /// Errors: [`IndexError::OlderRelease`], [`IndexError::Full`]; nothing changes then.
     pub fn take_release(
         &mut self,
         release: &Release,
@@ -217,6 +227,9 @@ impl Index {
         if known.is_some_and(|date| date > release.date_ms) {
             return Err(IndexError::OlderRelease { archive });
         }
+        let files = added.iter().map(|(_, files)| files.len()).sum();
+        self.stored.check_room(added.len(), files)?;
+        // Nothing fails from here on.
         let mut stored = std::mem::take(&mut self.stored);
         let current: BTreeSet<(&str, &str, &str)> = listed
             .iter()
@@ -248,7 +261,10 @@ impl Index {
         archive: &str,
         packages: Vec<SignedPackage>,
     ) -> Result<usize, IndexError> {
-        let mut stored = self.stored.clone();
+        let files = packages.iter().map(|package| package.files.len()).sum();
+        self.stored.check_room(packages.len(), files)?;
+        // Nothing fails from here on.
+        let mut stored = std::mem::take(&mut self.stored);
         let before = stored.packages.len();
         for package in packages {
             if !has(&stored.packages, &package.listed) {

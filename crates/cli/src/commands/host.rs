@@ -244,12 +244,17 @@ impl Attest {
 }
 
 impl Verify {
-    /// Saves the report, and records its digest and what it came to.
-    fn record(&self, session: &Session, report: &HostReport, index: Digest) -> anyhow::Result<()> {
+    /// Saves the report, and records of `host` its digest and what it came to.
+    fn record(
+        &self,
+        session: &Session,
+        host: Digest,
+        report: &HostReport,
+        index: Digest,
+    ) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec_pretty(report)?;
         let path = self.from.join(REPORT_FILE);
         write(&path, &bytes)?;
-        let host = Digest::of(&[&read(&self.trusted_key)?]);
         let result = HostResult {
             report: Digest::of(&[&bytes]),
             index,
@@ -271,8 +276,8 @@ impl Verify {
         Ok(())
     }
 
-    fn quote(&self) -> anyhow::Result<VerifiedQuote> {
-        let key = AttestationKey::from_public(&read(&self.trusted_key)?)
+    fn quote(&self, trusted: &[u8]) -> anyhow::Result<VerifiedQuote> {
+        let key = AttestationKey::from_public(trusted)
             .with_context(|| format!("{} is no attestation key", self.trusted_key.display()))?;
         let quote = Quote::try_from_slice(&read(&self.from.join(QUOTE_FILE))?)
             .context("the quote does not decode")?;
@@ -285,7 +290,8 @@ impl Verify {
     }
 
     fn execute(&self, session: &Session) -> anyhow::Result<Status> {
-        let quote = self.quote()?;
+        let trusted = read(&self.trusted_key)?;
+        let quote = self.quote(&trusted)?;
         let packages = read(&self.index)?;
         let index = Index::decode(&packages)?;
         let mut expectations = Expectations {
@@ -314,7 +320,8 @@ impl Verify {
             write(path, &borsh::to_vec(&state)?)?;
         }
         if self.record {
-            self.record(session, &report, Digest::of(&[&packages]))?;
+            let host = Digest::of(&[&trusted]);
+            self.record(session, host, &report, Digest::of(&[&packages]))?;
         }
         session.print(&report, human)?;
         Ok(if report.clean {
