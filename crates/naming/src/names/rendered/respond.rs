@@ -170,34 +170,7 @@ impl Rendered {
             min_ttl: u32::MAX,
         };
         message.push(query.get(..question.end())?)?;
-        let mut answers = 0;
-        let slots = self.table.slots(question.hash);
-        let found = table::find(slots, question.hash, question.number, question.label());
-        let kind = match found {
-            Some(entry) => {
-                let node = entry::node(entry, question.owner())?;
-                if !node.is_plain {
-                    return None;
-                }
-                match node.get(question.qtype) {
-                    Typed::Elsewhere => return None,
-                    Typed::Rendered(set) => {
-                        answers = push_answer(&mut message, &set, query, dnssec)?;
-                        Kind::Answer
-                    }
-                    Typed::Absent => {
-                        deny_type(&mut message, apex, &node, question, dnssec)?;
-                        Kind::NoData
-                    }
-                }
-            }
-            // Only directly beneath the apex is it plain that nothing matches.
-            None if question.owner().is_empty() && !apex.has_wildcard => {
-                deny_name(&mut message, apex, question, dnssec)?;
-                Kind::NxDomain
-            }
-            None => return None,
-        };
+        let (kind, answers) = self.push_found(&mut message, apex, query, question, dnssec)?;
         let Message {
             length,
             authority,
@@ -221,6 +194,44 @@ impl Rendered {
             min_ttl,
             proved_address: proved,
         })
+    }
+
+    /// Appends what there is of the question, or what denies it; gives how many
+    /// records are the answer.
+    #[inline]
+    fn push_found(
+        &self,
+        message: &mut Message<'_>,
+        apex: &ApexPart,
+        query: &[u8],
+        question: &Question,
+        dnssec: bool,
+    ) -> Option<(Kind, u16)> {
+        let slots = self.table.slots(question.hash);
+        let found = table::find(slots, question.hash, question.number, question.label());
+        let Some(entry) = found else {
+            // Only directly beneath the apex is it plain that nothing matches.
+            if !question.owner().is_empty() || apex.has_wildcard {
+                return None;
+            }
+            deny_name(message, apex, question, dnssec)?;
+            return Some((Kind::NxDomain, 0));
+        };
+        let node = entry::node(entry, question.owner())?;
+        if !node.is_plain {
+            return None;
+        }
+        match node.get(question.qtype) {
+            Typed::Elsewhere => None,
+            Typed::Rendered(set) => {
+                let answers = push_answer(message, &set, query, dnssec)?;
+                Some((Kind::Answer, answers))
+            }
+            Typed::Absent => {
+                deny_type(message, apex, &node, question, dnssec)?;
+                Some((Kind::NoData, 0))
+            }
+        }
     }
 }
 
