@@ -45,7 +45,7 @@ const TRANSFERS: u64 = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// Crashes, losses of power, partitions, lossy and slow links, wrong
-    /// clocks, and mostly a byzantine validator, all drawn.
+    /// clocks, and mostly a byzantine validator or two, all drawn.
     Chaos,
     /// The power goes at the k-th write or sync of one validator, and again a
     /// little later, while it recovers; in every eighth seed it goes for all.
@@ -156,8 +156,7 @@ pub(crate) fn submissions(circle: &Circle, plan: &Plan) -> Vec<Submission> {
             }
         })
         .collect();
-    let byzantine = plan.byzantine.map(|byzantine| byzantine.validator);
-    let honest = (0..plan.validators).filter(|node| Some(*node) != byzantine);
+    let honest = (0..plan.validators).filter(|node| plan.is_honest(*node));
     for validator in honest.take(2) {
         submissions.extend(all.iter().map(|own| {
             let own: Vec<_> = own.iter().map(SignedTransaction::encode).collect();
@@ -195,7 +194,7 @@ pub fn run(plan: Plan) -> Result<Run, Violation> {
 pub fn run_with(circle: &Arc<Circle>, mut plan: Plan, wishes: Vec<Wish>) -> Result<Run, Violation> {
     plan.circle = circle.genesis.circle();
     plan.submissions = submissions(circle, &plan);
-    let disks: Vec<MemoryDisk> = (0..=plan.nodes()).map(|_| MemoryDisk::default()).collect();
+    let disks: Vec<MemoryDisk> = (0..plan.members()).map(|_| MemoryDisk::default()).collect();
     let mut lives = Lives::new(circle.clone(), plan.seed);
     lives.wishes = Arc::new(wishes);
     let outcome = simulate(&plan, |birth| {
@@ -203,11 +202,7 @@ pub fn run_with(circle: &Arc<Circle>, mut plan: Plan, wishes: Vec<Wish>) -> Resu
         let disk = disks[node].clone();
         let power = birth.power.clone();
         disk.powered_by(move || power.step());
-        let identity = match plan.equivocator() {
-            Some(equivocator) if node == plan.nodes() => equivocator,
-            _ => node,
-        };
-        let seed_of = identity_seed(identity);
+        let seed_of = identity_seed(plan.node_of(node));
         let parts = Parts::open_for(&circle.genesis, &disk, seed_of).expect("the store opens");
         lives.begin(birth, parts, disk)
     })
@@ -433,20 +428,24 @@ pub fn members_plan(seed: u64) -> Plan {
         Some(Conduct::Equivocate),
     ];
     let conduct = conducts[(seed / 25 % 4) as usize];
-    let byzantine = conduct.map(|conduct| Byzantine {
-        validator: 1,
-        conduct,
-    });
+    let byzantine: Vec<_> = conduct
+        .map(|conduct| Byzantine {
+            validator: 1,
+            conduct,
+        })
+        .into_iter()
+        .collect();
+    let honest = |node: usize| byzantine.iter().all(|one| one.validator != node);
     let crashes = (0..6)
         .map(|node| Crash {
             at_ms: 500 + draw(chaos_ms - 4_000),
             validator: node,
             down_ms: 200 + draw(3_000),
         })
-        .filter(|crash| byzantine.is_none_or(|one| one.validator != crash.validator))
+        .filter(|crash| honest(crash.validator))
         .collect();
     let power_losses = (0..6)
-        .filter(|node| byzantine.is_none_or(|one| one.validator != *node))
+        .filter(|node| honest(*node))
         .map(|validator| PowerLoss {
             validator,
             at_step: 200 + draw(3_000),

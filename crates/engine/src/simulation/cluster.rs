@@ -49,10 +49,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// more than any run has.
 const FORGOTTEN_EPOCHS: u64 = 64;
 
-/// Which of the equivocator's halves a peer has to do with.
+/// Which of the equivocators' halves a peer has to do with.
 type Sides = Arc<Vec<(PublicKey, SplitTarget)>>;
 
-/// One validator, or one half of the equivocator.
+/// One validator, or one half of an equivocator.
 struct Member {
     setup: Arc<Setup>,
     partition: String,
@@ -127,7 +127,7 @@ fn unix_ms(time: SystemTime) -> u64 {
     since.unwrap_or_default().as_millis() as u64
 }
 
-/// Every node's configuration; the equivocator's second half is the last.
+/// Every member's configuration.
 fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
     let (validators, dealing) = founders(plan.validators);
     let mut setups: Vec<_> = (0..plan.nodes())
@@ -148,11 +148,13 @@ fn setups(plan: &Plan) -> Vec<Arc<Setup>> {
             Arc::new(setup)
         })
         .collect();
-    setups.extend(plan.equivocator().map(|index| setups[index].clone()));
+    let halves = plan.equivocators().into_iter();
+    let halves: Vec<_> = halves.map(|index| setups[index].clone()).collect();
+    setups.extend(halves);
     setups
 }
 
-/// Lets the equivocator's halves send only to their sides; the same type for
+/// Lets an equivocator's halves send only to their sides; the same type for
 /// everybody, so that the engine is compiled for one kind of network.
 fn forwarder(sides: Sides) -> impl SplitForwarder<PublicKey> {
     move |origin: SplitOrigin, recipients: &Recipients<PublicKey>, _: &IoBuf| {
@@ -226,9 +228,14 @@ impl<'a> Conductor<'a> {
             SplitTarget::Secondary,
             SplitTarget::Both,
         ];
+        // Equivocators are of one mind: whom one half of theirs deceives is the
+        // same for all, and they hide nothing from each other.
+        let equivocators = plan.equivocators();
         let sides = (0..plan.nodes())
-            .filter(|index| Some(*index) != plan.equivocator())
-            .map(|index| (keys[index].clone(), targets[rng.random_range(0..3)]))
+            .map(|index| match equivocators.contains(&index) {
+                true => (keys[index].clone(), SplitTarget::Both),
+                false => (keys[index].clone(), targets[rng.random_range(0..3)]),
+            })
             .collect();
         Self {
             context,
@@ -357,9 +364,8 @@ impl<'a> Conductor<'a> {
             .collect()
     }
 
-    fn honest(&self) -> impl Iterator<Item = usize> + use<> {
-        let byzantine = self.plan.byzantine.map(|byzantine| byzantine.validator);
-        (0..self.plan.nodes()).filter(move |index| Some(*index) != byzantine)
+    fn honest(&self) -> impl Iterator<Item = usize> {
+        (0..self.plan.nodes()).filter(|index| self.plan.is_honest(*index))
     }
 
     fn heights(&self) -> BTreeMap<usize, u64> {
@@ -379,13 +385,19 @@ impl<'a> Conductor<'a> {
         if self.members[index].life.is_some() {
             return;
         }
-        let is_equivocator = self.plan.equivocator() == Some(index);
+        let second_half =
+            (self.plan.nodes()..self.plan.members()).find(|half| self.plan.node_of(*half) == index);
         let conduct = self.plan.conduct(index);
         let control = self.oracle.control(self.keys[index].clone());
-        let sides = if is_equivocator {
-            self.sides.clone()
-        } else {
-            Sides::default()
+        let sides: Sides = match second_half {
+            Some(_) => {
+                let others = self
+                    .sides
+                    .iter()
+                    .filter(|(key, _)| *key != self.keys[index]);
+                Arc::new(others.cloned().collect())
+            }
+            None => Sides::default(),
         };
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for (channel, quota) in stack::channel_quotas() {
@@ -420,8 +432,8 @@ impl<'a> Conductor<'a> {
             ));
         }
         self.live(index, index, first, make_chain);
-        if is_equivocator {
-            self.live(self.plan.nodes(), index, second, make_chain);
+        if let Some(half) = second_half {
+            self.live(half, index, second, make_chain);
         }
     }
 
@@ -642,13 +654,15 @@ impl<'a> Conductor<'a> {
             .collect()
     }
 
-    /// Parents on which the equivocator's halves proposed different blocks.
+    /// Parents on which an equivocator's halves proposed different blocks.
     fn equivocations(&self) -> usize {
-        let Some(index) = self.plan.equivocator() else {
-            return 0;
-        };
-        let one = self.members[index].record.lock();
-        let other = self.members[self.plan.nodes()].record.lock();
+        let halves = self.plan.nodes()..self.plan.members();
+        halves.map(|half| self.equivocations_of(half)).sum()
+    }
+
+    fn equivocations_of(&self, half: usize) -> usize {
+        let one = self.members[self.plan.node_of(half)].record.lock();
+        let other = self.members[half].record.lock();
         let differs = |(parent, block): (&Digest, &Digest)| {
             other
                 .proposed

@@ -3,7 +3,7 @@
 //! The same validators as in production, several at a time, on a runtime whose
 //! clock, scheduling, storage and network are decided by a seed. A run follows
 //! a [`Plan`] of crashes, losses of power, partitions, wrong clocks, bad links
-//! and at most one byzantine validator; what comes out is judged from what the chains were told, not
+//! and byzantine validators; what comes out is judged from what the chains were told, not
 //! from what the engine says of itself. The same plan gives the same run.
 
 mod cluster;
@@ -100,7 +100,7 @@ pub struct Outcome {
     pub power_losses: usize,
     /// Steps of every node, over all its lives ([`Power`]).
     pub steps: Vec<u64>,
-    /// Parents on which the equivocator's halves proposed different blocks.
+    /// Parents on which an equivocator's halves proposed different blocks.
     pub equivocations: usize,
     /// The highest height when the chaos ended.
     pub height_after_chaos: u64,
@@ -169,7 +169,7 @@ pub enum Failure {
 /// Runs `plan` and judges the outcome.
 ///
 /// `make_chain` is called for every life of every node, with what it is born
-/// with. The second half of an equivocator has the number [`Plan::nodes`].
+/// with. An equivocator's second half has a number of its own ([`Plan::members`]).
 ///
 /// Errors: [`Failure`], with the plan.
 pub fn simulate(

@@ -155,8 +155,8 @@ pub struct Plan {
     pub power_losses: Vec<PowerLoss>,
     /// Partitions.
     pub partitions: Vec<Partition>,
-    /// Who breaks the rules, if somebody does.
-    pub byzantine: Option<Byzantine>,
+    /// Who breaks the rules: fewer than a third, or nothing is promised.
+    pub byzantine: Vec<Byzantine>,
     /// How all validators' builds are broken, if they are.
     pub mutation: Option<Mutation>,
     /// What clients submit.
@@ -172,23 +172,44 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The validator that equivocates, if one does.
-    pub fn equivocator(&self) -> Option<usize> {
-        self.byzantine
-            .filter(|byzantine| byzantine.conduct == Conduct::Equivocate)
+    /// The validators that equivocate.
+    pub fn equivocators(&self) -> Vec<usize> {
+        let all = self.byzantine.iter();
+        all.filter(|byzantine| byzantine.conduct == Conduct::Equivocate)
             .map(|byzantine| byzantine.validator)
+            .collect()
     }
 
     /// What a node does against the rules, if it does.
     pub fn conduct(&self, node: usize) -> Option<Conduct> {
-        self.byzantine
-            .filter(|byzantine| byzantine.validator == node)
+        let mut all = self.byzantine.iter();
+        all.find(|byzantine| byzantine.validator == node)
             .map(|byzantine| byzantine.conduct)
     }
 
-    /// Nodes of any kind; an equivocator's second half comes after them.
+    /// Whether a node keeps to the rules.
+    pub fn is_honest(&self, node: usize) -> bool {
+        self.conduct(node).is_none()
+    }
+
+    /// Nodes of any kind.
     pub fn nodes(&self) -> usize {
         self.validators + self.joiners
+    }
+
+    /// Nodes, and after them the equivocators' second halves, in the order of
+    /// [`Plan::equivocators`].
+    pub fn members(&self) -> usize {
+        self.nodes() + self.equivocators().len()
+    }
+
+    /// The node whose key a member has: itself, or the equivocator whose second
+    /// half it is.
+    pub fn node_of(&self, member: usize) -> usize {
+        match member.checked_sub(self.nodes()) {
+            None => member,
+            Some(second) => self.equivocators()[second],
+        }
     }
 
     /// Nothing goes wrong.
@@ -205,7 +226,7 @@ impl Plan {
             crashes: Vec::new(),
             power_losses: Vec::new(),
             partitions: Vec::new(),
-            byzantine: None,
+            byzantine: Vec::new(),
             mutation: None,
             submissions: Vec::new(),
             heights_after: 20,
@@ -220,28 +241,16 @@ impl Plan {
 
     /// Everything goes wrong, as the seed has it.
     ///
-    /// One run in five has seven validators, three in four a byzantine one, two
-    /// in three lossy links, one in four slow ones, one in two wrong clocks.
-    /// Crashes, losses of power and partitions may overlap, so for a while there
+    /// One run in five has seven validators, three in four a byzantine one, of
+    /// which three in four of seven have another; two in three lossy links, one
+    /// in four slow ones, one in two wrong clocks. Crashes, losses of power and partitions may overlap, so for a while there
     /// may be no quorum.
     pub fn random(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let validators = if rng.random_range(0..5) == 0 { 7 } else { 4 };
         let chaos_ms = rng.random_range(3_000..5_000);
-        let conduct = match rng.random_range(0..12) {
-            0 | 1 => Some(Conduct::Equivocate),
-            2 => Some(Conduct::Withhold),
-            3 => Some(Conduct::Stall),
-            4 | 5 => Some(Conduct::ForgeStateRoot),
-            6 => Some(Conduct::Spam),
-            7 | 8 => Some(Conduct::Replay),
-            _ => None,
-        };
-        let byzantine = conduct.map(|conduct| Byzantine {
-            validator: rng.random_range(0..validators),
-            conduct,
-        });
-        let honest = |validator| byzantine.is_none_or(|one| one.validator != validator);
+        let byzantine = byzantine(&mut rng, validators);
+        let honest = |validator| byzantine.iter().all(|one| one.validator != validator);
         let loss_percent = match rng.random_range(0..3) {
             0 => 0,
             1 => 3,
@@ -327,4 +336,31 @@ impl Plan {
             ..Self::calm(seed, validators)
         }
     }
+}
+
+/// Who breaks the rules: one at the most of four, two of seven.
+fn byzantine(rng: &mut StdRng, validators: usize) -> Vec<Byzantine> {
+    let mut conduct = || match rng.random_range(0..12) {
+        0 | 1 => Some(Conduct::Equivocate),
+        2 => Some(Conduct::Withhold),
+        3 => Some(Conduct::Stall),
+        4 | 5 => Some(Conduct::ForgeStateRoot),
+        6 => Some(Conduct::Spam),
+        7 | 8 => Some(Conduct::Replay),
+        _ => None,
+    };
+    let Some(first) = conduct() else {
+        return Vec::new();
+    };
+    let second = (validators >= 7).then(conduct).flatten();
+    let validator = rng.random_range(0..validators);
+    let mut all = vec![Byzantine {
+        validator,
+        conduct: first,
+    }];
+    all.extend(second.map(|conduct| Byzantine {
+        validator: (validator + rng.random_range(1..validators)) % validators,
+        conduct,
+    }));
+    all
 }

@@ -1,5 +1,5 @@
 //! The engine under seeds of crashes, losses of power, partitions, bad links
-//! and a byzantine validator, with chains that are lists. `crates/testkit` runs
+//! and byzantine validators, with chains that are lists. `crates/testkit` runs
 //! many more of them with the node's own chain. To repeat one: `SIMULATION_SEED=17 cargo test -p engine one_seed -- --ignored`.
 
 use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
 use engine::{
     Certificate, Chain, Office,
     keys::PeerKey,
-    simulation::{CIRCLE, Crash, Disk, Failure, Outcome, Plan, founding, simulate},
+    simulation::{
+        Byzantine, CIRCLE, Conduct, Crash, Disk, Failure, Outcome, Plan, founding, simulate,
+    },
 };
 use wire::{Block, Height};
 
@@ -263,6 +265,50 @@ fn checkers_find_a_circle_that_stands_still() {
     ));
 }
 
+/// Seven validators of which two break the rules in these ways, far enough apart
+/// that each leads before the other in some views.
+fn pair(seed: u64, one: Conduct, other: Conduct) -> Plan {
+    let byzantine = |validator, conduct| Byzantine { validator, conduct };
+    Plan {
+        byzantine: vec![byzantine(1, one), byzantine(4, other)],
+        submissions: Plan::random(1).submissions,
+        chaos_ms: 3_000,
+        ..Plan::calm(seed, 7)
+    }
+}
+
+#[test]
+fn two_equivocators_of_seven_make_no_fork_and_stop_nothing() {
+    let mut equivocations = 0;
+    for seed in 0..3 {
+        let plan = pair(seed, Conduct::Equivocate, Conduct::Equivocate);
+        let (outcome, _) = run(&plan);
+        assert_eq!(outcome.finalized.len(), 5, "the honest ones are judged");
+        equivocations += outcome.equivocations;
+    }
+    assert!(equivocations > 0, "two that never did would prove nothing");
+}
+
+#[test]
+fn one_that_equivocates_is_not_helped_by_one_that_stalls_or_forges() {
+    for conduct in [Conduct::Stall, Conduct::ForgeStateRoot, Conduct::Withhold] {
+        let (outcome, _) = run(&pair(5, Conduct::Equivocate, conduct));
+        assert!(lowest(&outcome) >= outcome.height_after_chaos + 20);
+    }
+}
+
+#[test]
+fn three_that_stall_of_seven_are_found_to_stop_the_circle() {
+    let mut plan = pair(6, Conduct::Stall, Conduct::Stall);
+    plan.byzantine.push(Byzantine {
+        validator: 6,
+        conduct: Conduct::Stall,
+    });
+    plan.patience_ms = 5_000;
+    let outcome = simulate(&plan, |birth| Box::new(list_chain(7, birth.disk)));
+    assert!(matches!(outcome, Err(Failure::Stalled { .. })));
+}
+
 fn batch(seeds: std::ops::Range<u64>) {
     let (mut equivocators, mut equivocations) = (0, 0);
     for seed in seeds {
@@ -280,7 +326,7 @@ fn batch(seeds: std::ops::Range<u64>) {
             outcome.certificates.len(),
             outcome.simulated_ms,
         );
-        equivocators += u32::from(plan.equivocator().is_some());
+        equivocators += plan.equivocators().len();
         equivocations += outcome.equivocations;
     }
     // An equivocator that never equivocates would prove nothing.
