@@ -1,5 +1,5 @@
 //! Puts a master secret together from the states of a quorum of keykeepers, to be
-//! searched for (crates/cli/tests/circle_master_secret.rs). No product does this;
+//! searched for (crates/cli/tests/circle/master_secret.rs). No product does this;
 //! it shows what a quorum that conspires has.
 //!
 //! Standard input: the committee's sharing, then each keykeeper's state, in hex, a

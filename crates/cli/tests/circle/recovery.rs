@@ -1,14 +1,12 @@
 //! A circle loses its validators' shares; its members found it anew on a
 //! back-up of its state, with files and signatures alone, and it goes on.
 
-mod harness;
-
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use harness::{Circle, Ended, free_port, wait_for};
+use crate::harness::{Circle, Ended, free_port, wait_for};
 use serde_json::Value;
 
 /// Of four members, those that are left: more than half.

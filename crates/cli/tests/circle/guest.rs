@@ -1,14 +1,12 @@
 //! A circle whose enclaves are guests: kernel, initramfs and command line of
 //! `script/enclave-guest`, booted by the provider under QEMU, without hardware's
-//! help. Everything else is as in `circle_service`.
+//! help. Everything else is as in `circle::service`.
 //!
 //! Needs `qemu-system-x86_64` and a kernel of Debian's in `/boot` (script/setup).
 
-mod harness;
-
 use std::process::Command;
 
-use harness::{Circle, Ended, component, root};
+use crate::harness::{Circle, Ended, component, root};
 
 const NAME: &str = "guest.internal";
 
@@ -70,7 +68,7 @@ fn a_service_in_a_guest_answers_over_https_under_a_measurement_of_the_whole_gues
     assert!(answer.contains("/again"), "{answer}");
 
     circle.ringfort(&["rm", NAME]);
-    harness::wait_for("the guest is switched off", || {
+    crate::harness::wait_for("the guest is switched off", || {
         (guests(&circle) == 0).then_some(())
     });
 }

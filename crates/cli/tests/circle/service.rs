@@ -1,11 +1,9 @@
 //! A service from a file to an answer over HTTPS, stopped, started and removed,
 //! as a user with stock clients sees it.
 
-mod harness;
-
 use std::process::Command;
 
-use harness::{Circle, Ended, component, wait_for};
+use crate::harness::{Circle, Ended, component, wait_for};
 
 const NAME: &str = "hello.internal";
 

@@ -1,14 +1,12 @@
 //! Zones as files that stock name servers read, in and out; and a connection
 //! to a server by the ledger's word alone.
 
-mod harness;
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Command, Stdio},
 };
 
-use harness::{Circle, Ended, free_port, programs::Running, wait_for};
+use crate::harness::{Circle, Ended, free_port, programs::Running, wait_for};
 
 #[test]
 fn a_zone_goes_out_to_stock_checkers_and_comes_back_changed() {

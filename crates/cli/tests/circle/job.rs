@@ -1,8 +1,6 @@
 //! Jobs: a file in, files and an exit status back, opened by their user alone.
 
-mod harness;
-
-use harness::{Circle, component};
+use crate::harness::{Circle, component};
 
 #[test]
 fn a_job_gets_its_input_and_gives_its_output_and_exit_status_back() {

@@ -1,15 +1,13 @@
 //! `ringfort listen` and `ringfort connect`: two ends that know each other by
 //! the ledger; and GnuTLS, which nobody here wrote, in the place of one.
 
-mod harness;
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     process::{Command, Stdio},
 };
 
-use harness::{Circle, programs::Running};
+use crate::harness::{Circle, programs::Running};
 
 const NAME: &str = "peer.internal";
 

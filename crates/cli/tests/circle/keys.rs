@@ -1,9 +1,7 @@
 //! Keys that nobody holds alone, in a whole circle: keykeepers as processes, a
 //! first key by the members' vote, a label, and a file that only its key opens.
 
-mod harness;
-
-use harness::{
+use crate::harness::{
     Circle, component,
     keys::{code, derived, founder, start, vote},
     wait_for,
@@ -115,7 +113,7 @@ fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone()
 
     // One keykeeper is silent: two still derive the key.
     let silent = circle.pid("keykeeper-0");
-    harness::signal(silent, "STOP");
+    crate::harness::signal(silent, "STOP");
     let quoting = circle.state().join("providers/0");
     let open = |code: &str, to: &str| {
         let to = circle.scratch(to);
@@ -138,7 +136,7 @@ fn a_file_is_encrypted_to_a_label_and_opens_with_a_key_that_nobody_holds_alone()
     ended.success("decrypt");
     assert_eq!(std::fs::read(opened).unwrap(), b"a disk's key");
 
-    harness::signal(silent, "CONT");
+    crate::harness::signal(silent, "CONT");
     hand_on(&circle, &own, &master_key);
     let (ended, opened) = open(&code, "opened by the new committee");
     ended.success("decrypt");

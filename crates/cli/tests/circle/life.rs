@@ -1,8 +1,6 @@
 //! `up`, `down`, `status` and proofs: a circle's life on one machine.
 
-mod harness;
-
-use harness::{Circle, Ended, component, wait_for};
+use crate::harness::{Circle, Ended, component, wait_for};
 
 fn parts_running(circle: &Circle) -> usize {
     let run = circle.state().join("run");

@@ -2,11 +2,9 @@
 //! and the key that a keykeeper's state is sealed under. swtpm is a TPM that nobody
 //! here wrote.
 
-mod harness;
-
 use std::path::Path;
 
-use harness::{Circle, component, keys, keys::Keykeeper, signal, tpm::Tpm, wait_for};
+use crate::harness::{Circle, component, keys, keys::Keykeeper, signal, tpm::Tpm, wait_for};
 
 #[test]
 fn a_name_is_owned_and_an_account_sends_by_a_key_in_a_tpm() {

@@ -5,20 +5,18 @@
 //!
 //! That this test can do so on one machine is what development evidence means.
 
-mod harness;
-
 use std::{
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use harness::{
+use crate::harness::{
     Circle, Ended, component,
     keys::{code, derived},
     search::{Secret, assert_not_stored, found_in_memory, found_in_swap, processes},
 };
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 /// A keykeeper's state, opened with its host's sealing key (docs/spec/keys.md §2).
 fn state(directory: &Path) -> Vec<u8> {

@@ -1,14 +1,12 @@
 //! Four founders on four "machines" make a key together, agree on a genesis
 //! and run a circle on it; nobody ever dealt.
 
-mod harness;
-
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use harness::{Ended, free_port, wait_for};
+use crate::harness::{Ended, free_port, wait_for};
 use serde_json::Value;
 
 const FOUNDERS: usize = 4;

@@ -4,9 +4,6 @@
 //! Whatever is left at the end is stopped and removed; when a test fails, the
 //! ends of all logs are printed first.
 
-// Every test program uses a part of it.
-#![allow(dead_code)]
-
 pub mod keys;
 pub mod programs;
 pub mod search;

@@ -1,8 +1,6 @@
 //! Parts that die while requests flow: the circle goes on, the part catches
 //! up, and nothing acknowledged is lost.
 
-mod harness;
-
 use std::{
     sync::{
         Arc,
@@ -11,7 +9,7 @@ use std::{
     thread,
 };
 
-use harness::{
+use crate::harness::{
     Circle, children, component, signal,
     user::{client, runtime, user},
     wait_for,

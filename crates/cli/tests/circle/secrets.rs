@@ -2,16 +2,14 @@
 //! and with their user: not in files, logs or the ledger, and not in the memory
 //! of any other process.
 
-mod harness;
-
 use std::{fs::File, io::Read as _, process::Command};
 
-use base64::Engine as _;
-use harness::{
+use crate::harness::{
     Circle, Ended, component,
     search::{LONGEST, Secret, assert_not_stored, files, found_in_memory, processes},
     user::{runtime, user},
 };
+use base64::Engine as _;
 
 /// Text that is nowhere else: a word and random hex digits.
 fn canary(word: &str) -> String {

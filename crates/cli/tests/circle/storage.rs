@@ -1,10 +1,8 @@
 //! Stores that give other bytes than were put there (seed 000, procedure 400).
 
-mod harness;
-
 use std::path::PathBuf;
 
-use harness::{Circle, Ended, component, signal, wait_for};
+use crate::harness::{Circle, Ended, component, signal, wait_for};
 
 /// Posts a request while the providers stand still, damages the ciphertext in
 /// `mirrors`, and lets them go on: so the damage comes before any download.

@@ -1,9 +1,7 @@
 //! Requests that the market cannot serve, or not for long: each ends with its
 //! own reason, on the ledger, and the money is where it belongs.
 
-mod harness;
-
-use harness::{Circle, component, wait_for};
+use crate::harness::{Circle, component, wait_for};
 
 /// More than all fees that a test pays, far less than any escrow.
 const FEES: u64 = 200_000;

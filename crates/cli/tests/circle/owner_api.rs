@@ -2,15 +2,13 @@
 //! PowerDNS, lego, which gets a certificate of the circle's authority by a record
 //! that it sets itself, and nsupdate.
 
-mod harness;
-
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
-use harness::{Circle, wait_for};
+use crate::harness::{Circle, wait_for};
 use serde_json::Value;
 
 /// Beneath a public suffix: lexicon knows zones by the list of those.
@@ -217,7 +215,7 @@ fn octodns_makes_the_zone_what_its_file_says(circle: &Circle, api: &Api) {
     );
     let file = directory.join("config.yaml");
     std::fs::write(&file, config).unwrap();
-    let program = harness::root().join("target/real/octodns/bin/octodns-sync");
+    let program = crate::harness::root().join("target/real/octodns/bin/octodns-sync");
     let sync = |more: &[&str]| {
         let output = Command::new(&program)
             .args(["--force", "--config-file"])

@@ -1,11 +1,9 @@
 //! Programs that nobody here wrote: the Ruby interpreter and a JavaScript
 //! engine, as their authors published them.
 
-mod harness;
-
 use std::process::Command;
 
-use harness::{Circle, Ended, real_payload, root};
+use crate::harness::{Circle, Ended, real_payload, root};
 
 /// The interpreters' components compile for many seconds on two busy cores.
 const MEMORY: [&str; 4] = ["--memory", "1GiB", "--cpu", "1"];

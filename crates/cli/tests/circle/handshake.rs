@@ -1,19 +1,17 @@
 //! What the ledger and the enclave do with a user who speaks wrongly.
 
-mod harness;
-
 use std::sync::Arc;
 
+use crate::harness::{
+    Circle, PATIENCE, component,
+    user::{runtime, specification, user},
+};
 use client::{
     User,
     account::AccountError,
     run::{Observer, ReplicaView, Step},
 };
 use handshake::{AgreementSecret, Context, DataKey, Entropy, SealedStep, UserSession, WrappedKey};
-use harness::{
-    Circle, PATIENCE, component,
-    user::{runtime, specification, user},
-};
 use wire::{
     Action, EndReason, HandshakeMessage, HandshakeStep, Operation, Outcome, Reject, RequestId,
     record::{ContractStatus, Message, OutcomeRecord},

@@ -1,9 +1,7 @@
 //! Members of a real circle: votes change its rules, and an outsider joins by
 //! one command on each side.
 
-mod harness;
-
-use harness::{Circle, Ended};
+use crate::harness::{Circle, Ended};
 use serde_json::Value;
 
 /// Proposes as node 0 and approves as nodes 1 and 2; the proposal's id.
@@ -159,7 +157,7 @@ fn a_new_validators_node_follows(circle: &Circle) {
         .unwrap();
     let _node = Node(node);
     let known = circle.height();
-    harness::wait_for("the fifth node has the chain", || {
+    crate::harness::wait_for("the fifth node has the chain", || {
         let url = format!("http://{api}/v1/status");
         let output = std::process::Command::new("curl")
             .args(["--silent", &url])

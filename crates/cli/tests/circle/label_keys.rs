@@ -1,22 +1,20 @@
 //! The zone's keys and the authority's come of labels' keys: they are on no disk
 //! and in no daemon, and whoever may have the labels' keys has the same.
 
-mod harness;
-
 use std::{path::Path, sync::Arc};
 
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use client::{
-    SecretString,
-    account::{Account, lock_path},
-    keyfile,
-};
-use harness::{
+use crate::harness::{
     Circle, children,
     search::{HOLDER, Secret, assert_not_stored, found_in_memory, processes},
     signal,
     user::{client, runtime},
     wait_for,
+};
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
+use client::{
+    SecretString,
+    account::{Account, lock_path},
+    keyfile,
 };
 use keyhost::{Program, Remote};
 use serde_json::Value;

@@ -2,8 +2,6 @@
 //! fetches it, is killed in the middle, and goes on; a back-up made while the
 //! circle runs is checked, forged, refused, and restored.
 
-mod harness;
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -11,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use harness::{Circle, Ended, wait_for};
+use crate::harness::{Circle, Ended, wait_for};
 use serde_json::Value;
 
 /// The exit status of what is not proven.

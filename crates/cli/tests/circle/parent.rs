@@ -2,9 +2,7 @@
 //! which learns the zone's keys as stock tools do (CDS), and a resolver that
 //! knows nothing of the circle follows the delegation and validates.
 
-mod harness;
-
-use harness::{
+use crate::harness::{
     Circle, free_port,
     programs::{Running, run},
     wait_for,

@@ -1,11 +1,9 @@
 //! The drill of docs/operations/keys.md: all keykeepers of a circle are destroyed, and
 //! its members restore them in new protected processes.
 
-mod harness;
-
 use std::path::{Path, PathBuf};
 
-use harness::{
+use crate::harness::{
     Circle,
     keys::{Keykeeper, code, configure, derived, founder, vote},
     signal, wait_for,
@@ -15,7 +13,7 @@ use serde_json::Value;
 const MEMBERS: usize = 4;
 
 /// `ringfort` with the user's key.
-fn user(circle: &Circle, arguments: &[&str]) -> harness::Ended {
+fn user(circle: &Circle, arguments: &[&str]) -> crate::harness::Ended {
     circle.run(&[&["--key", "user"], arguments].concat())
 }
 
@@ -61,7 +59,7 @@ fn destroy(circle: &Circle, count: usize) {
 }
 
 /// A member hands its piece over; the file.
-fn hand_over(circle: &Circle, request: &Path, member: usize) -> (harness::Ended, PathBuf) {
+fn hand_over(circle: &Circle, request: &Path, member: usize) -> (crate::harness::Ended, PathBuf) {
     let piece = request.with_extension(format!("piece-{member}"));
     let ended = user(
         circle,
@@ -79,7 +77,12 @@ fn hand_over(circle: &Circle, request: &Path, member: usize) -> (harness::Ended,
     (ended, piece)
 }
 
-fn finish(circle: &Circle, keeper: &str, pieces: &[PathBuf], config: &str) -> harness::Ended {
+fn finish(
+    circle: &Circle,
+    keeper: &str,
+    pieces: &[PathBuf],
+    config: &str,
+) -> crate::harness::Ended {
     let mut all = vec!["key", "recover", "finish", keeper];
     all.extend(pieces.iter().map(|piece| piece.to_str().unwrap()));
     all.extend(["--config", config]);

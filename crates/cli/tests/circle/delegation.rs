@@ -2,15 +2,13 @@
 //! unbound and delv follow the circle's zone to it, its keys roll, and lego has
 //! it certified by the key that the ledger holds for it.
 
-mod harness;
-
 use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use harness::{
+use crate::harness::{
     Circle, free_port,
     programs::{Running, run},
     wait_for,

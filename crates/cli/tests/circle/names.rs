@@ -2,11 +2,9 @@
 //! for what is served, a TPM for a key that never leaves it, and nothing at all
 //! for proofs.
 
-mod harness;
-
 use std::{path::Path, process::Command};
 
-use harness::{Circle, tpm::Tpm, wait_for};
+use crate::harness::{Circle, tpm::Tpm, wait_for};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -27,7 +25,7 @@ fn second_key(circle: &Circle, name: &str) -> (String, String) {
 }
 
 /// Runs a command as a key.
-fn as_key(circle: &Circle, key: &str, arguments: &[&str]) -> harness::Ended {
+fn as_key(circle: &Circle, key: &str, arguments: &[&str]) -> crate::harness::Ended {
     let passphrase = circle.state().join("user/passphrase");
     let mut all = vec![
         "--key",

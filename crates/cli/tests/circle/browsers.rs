@@ -2,14 +2,12 @@
 //! verifier of TLSA records: nothing is installed in them but the circle's root
 //! and where names are asked for.
 
-mod harness;
-
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use harness::{Circle, Ended, component, programs::Running, wait_for};
+use crate::harness::{Circle, Ended, component, programs::Running, wait_for};
 
 const NAME: &str = "hello.internal";
 
