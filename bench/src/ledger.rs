@@ -21,7 +21,10 @@ const LIGHT_PER_SECOND: u64 = 20;
 const GOAL_P99_MS: f64 = 300.0;
 
 /// Closed loops on each side; the largest of these rates is compared.
-const CONCURRENCY: [usize; 2] = [64, 512];
+const CONCURRENCY: [usize; 3] = [64, 512, 2048];
+
+/// The most of them that PostgreSQL is given: each is a process there.
+const MOST_OF_POSTGRES: usize = 512;
 
 /// Units that each account of the benchmark starts with.
 const FUNDS: u64 = 50_000_000;
@@ -142,7 +145,10 @@ fn print_memory(circle: &Circle) -> Result<()> {
 
 fn best_of_postgres(pair: &postgres::Pair, value_bytes: usize, length: Duration) -> Result<f64> {
     let mut best = 0f64;
-    for concurrency in CONCURRENCY {
+    for concurrency in CONCURRENCY
+        .into_iter()
+        .filter(|loops| *loops <= MOST_OF_POSTGRES)
+    {
         let (per_second, latencies) = pair.writes(concurrency, value_bytes, length)?;
         let latencies = Samples::new(latencies);
         println!(

@@ -1,6 +1,6 @@
 //! Takes transactions, and tells what became of them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -18,13 +18,18 @@ use super::{
     error::ApiError,
     request::{Body, Path, Query},
 };
-use crate::{mempool::Refusal, store::Snapshot};
+use crate::mempool::Refusal;
 
 /// How long `?wait=final` waits, unless the query says otherwise.
 const DEFAULT_WAIT_MS: u64 = 30_000;
 
 /// How long it waits at most: proxies on the way close what idles for longer.
 pub(super) const MAX_WAIT_MS: u64 = 60_000;
+
+/// How often who waits looks whether the mempool still has the transaction:
+/// often enough for one that is given up, and seldom beside blocks, each of
+/// which would wake all who wait for another.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Whether to wait for the receipt.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -139,7 +144,7 @@ async fn finality(
     mut receipt: oneshot::Receiver<Receipt>,
     deadline: Instant,
 ) -> Result<Option<Receipt>, ApiError> {
-    let mut tips = api.tip.watch();
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     let mut stopped = api.stopped.clone();
     loop {
         tokio::select! {
@@ -150,16 +155,13 @@ async fn finality(
             () = tokio::time::sleep_until(deadline) => return Ok(None),
             // The guard that the watch gives must not outlive its own branch.
             () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return Ok(None),
-            _ = tips.changed() => {
-                let snapshot: Arc<Snapshot> = tips.borrow_and_update().clone();
+            _ = look.tick() => {
                 if api.mempool.contains(&id) {
                     continue;
                 }
-                // It left the mempool for a block, or was given up.
-                let receipt = tokio::task::spawn_blocking(move || snapshot.receipt(&id))
-                    .await
-                    .map_err(|panic| ApiError::internal(&panic))??;
-                return match receipt {
+                // It left the mempool for a block, whose tip is published before,
+                // or was given up.
+                return match stored(api, id).await? {
                     Some(receipt) => Ok(Some(receipt)),
                     None => Err(ApiError::given_up()),
                 };

@@ -523,8 +523,8 @@ impl engine::Chain for NodeChain {
         self.commit(&executed, certificate.as_ref())
             .unwrap_or_else(|error| panic!("block {height} cannot be stored: {error:?}"));
         self.pending.finalize(executed.digest, height);
-        self.mempool.finalized(&executed.receipts, &self.state);
         self.tip.answer(&executed.receipts);
+        self.mempool.finalized(&executed.receipts, &self.state);
         tracing::debug!(%height, transactions = executed.receipts.len(), "stored a block");
     }
 
