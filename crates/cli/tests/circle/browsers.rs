@@ -317,7 +317,7 @@ fn gnutls(port: u64, name: &str, root: &Path) -> Ended {
 
 #[test]
 fn gnutls_finds_a_payloads_key_in_the_signed_zone() {
-    if !is_inside("gnutls_finds_a_payloads_key_in_the_signed_zone") {
+    if !is_inside("browsers::gnutls_finds_a_payloads_key_in_the_signed_zone") {
         return;
     }
     let circle = Circle::up();
