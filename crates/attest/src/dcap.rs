@@ -7,22 +7,30 @@
 //! value, so that every verifier judges the same bytes; what would be
 //! redundant in it is left out, so that no bit of it is without effect.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use borsh::{BorshDeserialize, BorshSerialize};
 use dcap_qvl::{
-    QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus as IntelStatus,
+    QuoteCollateralV3, TcbStatus as IntelStatus,
     config::{Config, CryptoProvider},
     quote::{AuthData, Quote, Report, TDReport10},
     signature::DerSigEncoder,
-    verify::QuoteVerifier,
+    verify::{QuoteVerifier, VerifiedReport},
     x509::X509CertBackend,
 };
 use rustls_pki_types::SignatureVerificationAlgorithm;
+use serde::{Deserialize as _, de::IntoDeserializer as _};
 use wire::{Digest, Evidence, EvidenceKind, Measurement, TcbStatus};
-use x509_parser::{pem::Pem, prelude::FromDer as _, revocation_list::CertificateRevocationList};
+use x509_parser::{
+    asn1_rs::{Any, Sequence},
+    certificate::X509Certificate,
+    error::X509Error,
+    pem::Pem,
+    prelude::FromDer as _,
+    time::ASN1Time,
+};
 
 use crate::{Claims, EvidenceError, Moment, Platform, ReportData, chip_digest};
 
@@ -140,6 +148,50 @@ fn pem_of(certificates: &[&[u8]]) -> String {
         .collect()
 }
 
+/// What the collateral's age is measured by, and what has to hold besides.
+struct Times {
+    /// When the oldest of the perishable parts was issued, Unix milliseconds: the two
+    /// statements and the platforms' revocation list. The root's list, which Intel
+    /// renews yearly, only has to hold.
+    issued_ms: u64,
+    /// When both revocation lists and the root hold, Unix seconds. The verifier looks at
+    /// the lists' ends alone, and at no time of its trust anchor.
+    held: [RangeInclusive<u64>; 3],
+}
+
+fn between(from: ASN1Time, until: ASN1Time) -> Result<RangeInclusive<u64>, String> {
+    let seconds =
+        |time: ASN1Time| u64::try_from(time.timestamp()).map_err(|error| error.to_string());
+    Ok(seconds(from)?..=seconds(until)?)
+}
+
+/// When a revocation list of version 2 holds. Its entries are passed over: a list of a
+/// vendor has hundreds, and the verifier reads them.
+fn list_holds(der: &[u8]) -> Result<RangeInclusive<u64>, String> {
+    fn times(der: &[u8]) -> Result<(ASN1Time, ASN1Time), X509Error> {
+        let wrong = |_| X509Error::InvalidDate;
+        let (_, list) = Sequence::from_der(der).map_err(wrong)?;
+        let (_, signed) = Sequence::from_der(&list.content).map_err(wrong)?;
+        let (rest, _version) = Any::from_der(&signed.content).map_err(wrong)?;
+        let (rest, _algorithm) = Any::from_der(rest).map_err(wrong)?;
+        let (rest, _issuer) = Any::from_der(rest).map_err(wrong)?;
+        let (rest, this_update) = ASN1Time::from_der(rest)?;
+        let (_, next_update) = ASN1Time::from_der(rest)?;
+        Ok((this_update, next_update))
+    }
+    let (this_update, next_update) =
+        times(der).map_err(|error| format!("a revocation list: {error}"))?;
+    between(this_update, next_update)
+}
+
+fn certificate_holds(der: &[u8]) -> Result<RangeInclusive<u64>, String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    between(
+        certificate.validity.not_before,
+        certificate.validity.not_after,
+    )
+}
+
 impl Collateral {
     /// Reads what a collateral service (Intel's PCS through a PCCS client such
     /// as `dcap-qvl`) answers.
@@ -171,24 +223,27 @@ impl Collateral {
         })
     }
 
-    /// When the oldest of the perishable parts was issued, Unix milliseconds:
-    /// the two statements and the platforms' revocation list. The root's list,
-    /// which Intel renews yearly, only has to hold.
-    fn issued_ms(&self) -> Result<u64, String> {
+    /// The times of what has any and is not checked for them by [`QuoteVerifier`].
+    fn times(&self, root: &[u8]) -> Result<Times, String> {
         let date = |json: &str| {
             let dated: Dated<'_> = serde_json::from_str(json).map_err(|error| error.to_string())?;
             let date = chrono::DateTime::parse_from_rfc3339(dated.issue_date);
             let seconds = date.map_err(|error| error.to_string())?.timestamp();
             u64::try_from(seconds).map_err(|error| error.to_string())
         };
-        let (_, list) = CertificateRevocationList::from_der(&self.platform_revocations)
-            .map_err(|error| error.to_string())?;
-        let listed = u64::try_from(list.tbs_cert_list.this_update.timestamp())
-            .map_err(|error| error.to_string())?;
+        let platform = list_holds(&self.platform_revocations)?;
         let oldest = date(&self.tcb_info)?
             .min(date(&self.qe_identity)?)
-            .min(listed);
-        Ok(oldest.saturating_mul(1000))
+            .min(*platform.start());
+        let held = [
+            list_holds(&self.root_revocations)?,
+            platform,
+            certificate_holds(root)?,
+        ];
+        Ok(Times {
+            issued_ms: oldest.saturating_mul(1000),
+            held,
+        })
     }
 
     fn into_parts(self, pck_chain: &[Vec<u8>], root: &[u8]) -> QuoteCollateralV3 {
@@ -359,35 +414,30 @@ pub(crate) fn verify(
     if !is_packed(&evidence.quote, &quote) {
         return Err(malformed("the quote is not in its packed form".to_owned()));
     }
-    let issued_ms = evidence.collateral.issued_ms().map_err(malformed)?;
+    let times = evidence.collateral.times(root).map_err(malformed)?;
     let collateral = evidence.collateral.into_parts(&evidence.pck_chain, root);
     let now = moment.time_ms / 1000;
-    let claims = QuoteVerifier::<Primitives>::new_with_config(root.to_vec())
-        .verify_with_policy(
-            &evidence.quote,
-            collateral,
-            now,
-            &QuotePolicy::claims_only(now),
-        )
+    let verified = QuoteVerifier::<Primitives>::new_with_config(root.to_vec())
+        .verify(&evidence.quote, &collateral, now)
         .map_err(|error| refused(format!("{error:#}")))?;
-    if now > claims.earliest_expiration_date || now < claims.latest_issue_date {
+    if times.held.iter().any(|held| !held.contains(&now)) {
         let part = "collateral";
         return Err(EvidenceError::OutOfTime { kind, part });
     }
-    let age_ms = moment.time_ms.saturating_sub(issued_ms);
-    claims_of(kind, &claims, age_ms)
+    let age_ms = moment.time_ms.saturating_sub(times.issued_ms);
+    claims_of(kind, verified, age_ms)
 }
 
 fn claims_of(
     kind: EvidenceKind,
-    claims: &QuoteClaims,
+    verified: VerifiedReport,
     age_ms: u64,
 ) -> Result<Claims, EvidenceError> {
     let refused = |reason: &str| EvidenceError::Refused {
         kind,
         reason: reason.to_owned(),
     };
-    let (found, measurement, report_data) = match &claims.report {
+    let (found, measurement, report_data) = match &verified.report {
         Report::SgxEnclave(report) => (
             EvidenceKind::SgxDcap,
             Measurement(report.mr_enclave),
@@ -401,11 +451,14 @@ fn claims_of(
     if found != kind {
         return Err(refused("the quote is of another kind"));
     }
-    let advisories: BTreeSet<String> = claims.tcb.advisory_ids.iter().cloned().collect();
-    let tcb = status(claims.tcb.status).ok_or(EvidenceError::Revoked {
+    let said: Result<IntelStatus, serde::de::value::Error> =
+        IntelStatus::deserialize(verified.status.as_str().into_deserializer());
+    let said = said.map_err(|_| refused("a status of the platform that is not known here"))?;
+    let tcb = status(said).ok_or(EvidenceError::Revoked {
         kind,
         part: "platform",
     })?;
+    let advisories: BTreeSet<String> = verified.advisory_ids.into_iter().collect();
     Ok(Claims {
         kind,
         measurement,
@@ -415,7 +468,7 @@ fn claims_of(
             tcb: Some(tcb),
             advisories: advisories.into_iter().collect(),
             snp_tcb: None,
-            chip: Some(chip_digest("intel", &claims.platform.pck.ppid)),
+            chip: Some(chip_digest("intel", &verified.ppid)),
             collateral_age_ms: Some(age_ms),
             revocation_checked: true,
         },

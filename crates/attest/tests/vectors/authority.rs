@@ -69,8 +69,8 @@ impl Authority {
     }
 
     /// A root with a P-256 key, as Intel's.
-    pub fn root_p256(name: &str) -> Self {
-        Self::root_of(&PKCS_ECDSA_P256_SHA256, name, Lifetime::Long)
+    pub fn root_p256(name: &str, lifetime: Lifetime) -> Self {
+        Self::root_of(&PKCS_ECDSA_P256_SHA256, name, lifetime)
     }
 
     fn root_of(algorithm: &'static SignatureAlgorithm, name: &str, lifetime: Lifetime) -> Self {

@@ -52,10 +52,16 @@ struct Vendor {
     /// The status that all platforms have.
     status: &'static str,
     revoked: Vec<&'static str>,
+    /// From when until when the root's revocation list and the platforms' hold.
+    lists: [(&'static str, &'static str); 2],
 }
 
 impl Vendor {
     fn new(pck_lifetime: Lifetime) -> Self {
+        Self::under_a_root(Lifetime::Long, pck_lifetime)
+    }
+
+    fn under_a_root(root_lifetime: Lifetime, pck_lifetime: Lifetime) -> Self {
         // The platform's identity and versions, as Intel certified them.
         let quote = file("intel/sgx_quote");
         let text = &quote[CERTIFICATES + 4..];
@@ -71,7 +77,7 @@ impl Vendor {
             .unwrap();
         let oid: Vec<u64> = sgx.oid.iter().unwrap().collect();
         let extensions = vec![(oid, sgx.value.to_vec())];
-        let root = Authority::root_p256("Own SGX Root CA");
+        let root = Authority::root_p256("Own SGX Root CA", root_lifetime);
         let signer = Authority::under(&root, "Own TCB Signing", false, Lifetime::Long, vec![]);
         let platform = Authority::under(&root, "Own Platform CA", true, Lifetime::Long, vec![]);
         let pck = Authority::under(&platform, "Own PCK", false, pck_lifetime, extensions);
@@ -82,6 +88,7 @@ impl Vendor {
             pck,
             status: "UpToDate",
             revoked: Vec::new(),
+            lists: [(ISSUED, NEXT); 2],
         }
     }
 
@@ -112,14 +119,16 @@ impl Vendor {
         };
         let mut by_root = revoked("signer", &self.signer);
         by_root.extend(revoked("platform", &self.platform));
+        let by_platform = revoked("pck", &self.pck);
+        let [roots, platforms] = self.lists;
         Collateral {
             tcb_info,
             tcb_info_signature,
             qe_identity,
             qe_identity_signature,
             signing_certificate: self.signer.certificate().to_vec(),
-            root_revocations: list(&self.root, &by_root, ISSUED, NEXT),
-            platform_revocations: list(&self.platform, &revoked("pck", &self.pck), ISSUED, NEXT),
+            root_revocations: list(&self.root, &by_root, roots.0, roots.1),
+            platform_revocations: list(&self.platform, &by_platform, platforms.0, platforms.1),
         }
     }
 
@@ -214,6 +223,40 @@ fn an_expired_platform_certificate_is_refused() {
     verify(&evidence, &roots, before).unwrap();
     let after = at(date_ms("2026-01-02T00:00:00Z"));
     assert!(verify(&evidence, &roots, after).is_err());
+}
+
+#[test]
+fn a_revocation_list_out_of_its_time_is_refused() {
+    let out = [
+        ("2025-11-01T00:00:00Z", "2025-12-01T00:00:00Z"),
+        ("2026-01-02T00:00:00Z", NEXT),
+    ];
+    for which in 0..2 {
+        for window in out {
+            let mut vendor = Vendor::new(Lifetime::Long);
+            vendor.verify(&vendor.evidence()).unwrap();
+            vendor.lists[which] = window;
+            let verdict = vendor.verify(&vendor.evidence());
+            assert!(verdict.is_err(), "list {which} of {window:?}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn a_root_past_its_end_is_refused() {
+    let vendor = Vendor::under_a_root(Lifetime::Until2025, Lifetime::Long);
+    let evidence = vendor.evidence();
+    let roots = Roots {
+        intel: vendor.root.certificate(),
+        ..Roots::default()
+    };
+    let before = at(date_ms("2025-12-31T00:00:00Z"));
+    verify(&evidence, &roots, before).unwrap();
+    let after = at(date_ms("2026-01-02T00:00:00Z"));
+    assert!(matches!(
+        verify(&evidence, &roots, after),
+        Err(EvidenceError::OutOfTime { .. })
+    ));
 }
 
 #[test]
