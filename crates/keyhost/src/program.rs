@@ -2,12 +2,7 @@
 //! descriptor, so that what runs is what was measured, whatever the path names
 //! later.
 
-use std::{
-    io,
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{io, path::Path, process::Command};
 
 use platform::MeasuredFile;
 use wire::Measurement;
@@ -32,15 +27,6 @@ impl Program {
     /// What starts it, with pipes for its channel and nothing else of this
     /// process. It asks the kernel to end it with the thread that starts it.
     pub(crate) fn command(&self) -> Command {
-        // The descriptor is closed by the very exec that resolves this path.
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.0.file.as_raw_fd()));
-        command
-            .arg0("ringfort-keykeeper")
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
-        command
+        self.0.command("ringfort-keykeeper")
     }
 }

@@ -3,7 +3,9 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _},
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     path::Path,
+    process::{Command, Stdio},
 };
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
@@ -43,6 +45,20 @@ impl MeasuredFile {
             file,
             measurement: Measurement(sha256),
         })
+    }
+
+    /// What starts it as `name`, with pipes for its channel and nothing else of this
+    /// process but its standard error.
+    pub fn command(&self, name: &str) -> Command {
+        // The descriptor is closed by the very exec that resolves this path.
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        command
+            .arg0(name)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
     }
 }
 

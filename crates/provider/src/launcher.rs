@@ -5,12 +5,7 @@
 //! long as this process, since an enclave asks the kernel to end it with the
 //! thread that made it.
 
-use std::{
-    io,
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    process::Stdio,
-    time::Duration,
-};
+use std::{io, process::Stdio, time::Duration};
 
 use platform::MeasuredFile;
 use tokio::{
@@ -170,16 +165,8 @@ fn spawn(program: &Program, diagnostics: bool) -> io::Result<Launched> {
 }
 
 fn spawn_process(binary: &MeasuredFile, stderr: Stdio) -> io::Result<Launched> {
-    // The descriptor is closed by the very exec that resolves this path.
-    let mut command =
-        std::process::Command::new(format!("/proc/self/fd/{}", binary.file.as_raw_fd()));
-    command
-        .arg0("ringfort-enclave")
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(stderr);
+    let mut command = binary.command("ringfort-enclave");
+    command.stderr(stderr);
     let mut child = Command::from(command).kill_on_drop(true).spawn()?;
     let missing = || io::Error::other("a pipe is missing");
     let input = child.stdin.take().ok_or_else(missing)?;
