@@ -22,8 +22,8 @@ use wire::{
 };
 
 use crate::{
-    chain::{free_of_charge, next_sequence},
-    mempool::Intake,
+    chain::free_of_charge,
+    mempool::{Intake, next_sequence},
     store::Snapshot,
     tip::Tip,
 };
@@ -110,11 +110,13 @@ pub fn prepare(
     source: &dyn EvidenceSource,
 ) -> Result<Prepared, Failure> {
     let block = state.height();
-    let report_data = AttestValidator::report_data(circle, &key.public(), state.digest());
+    let sender = key.public();
+    let report_data = AttestValidator::report_data(circle, &sender, state.digest());
     let evidence = source.evidence(report_data).map_err(Failure::Source)?;
     let expires_at = block.plus(TAKEN_WITHIN);
     let action = Action::AttestValidator(AttestValidator { block, evidence });
-    let encoded = free_of_charge(circle, key, next_sequence(state, key), expires_at, action);
+    let sequence = next_sequence(state, sender.account());
+    let encoded = free_of_charge(circle, key, sequence, expires_at, action);
     try_out(circle, state, &encoded)?;
     Ok(Prepared {
         encoded,

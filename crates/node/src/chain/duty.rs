@@ -6,11 +6,9 @@
 use std::path::PathBuf;
 
 use ledger::StateRead;
-use wire::{
-    Action, Amount, CircleId, Deal, Height, SigningKey, Transaction,
-    record::{self, Account},
-    state_key,
-};
+use wire::{Action, Amount, CircleId, Deal, Height, SigningKey, Transaction};
+
+use crate::mempool::next_sequence;
 
 /// What a validator needs to do its duty.
 pub struct Duty {
@@ -40,7 +38,7 @@ impl Duty {
         round: u64,
         dealing: Vec<u8>,
     ) -> Vec<u8> {
-        let sequence = next_sequence(state, &self.key);
+        let sequence = next_sequence(state, self.key.public().account());
         if let Some((made_for, made_at, encoded)) = &self.made
             && (*made_for, *made_at) == (round, sequence)
         {
@@ -69,15 +67,6 @@ impl Duty {
             ),
         }
     }
-}
-
-/// The sequence of the next transaction of `key`'s account.
-pub(crate) fn next_sequence(state: &dyn StateRead, key: &SigningKey) -> u64 {
-    let account: Account = state
-        .get(&state_key::account(key.public().account()))
-        .map(|bytes| record::decode(&bytes).expect("the store holds what this build wrote"))
-        .unwrap_or_default();
-    account.sequence
 }
 
 /// A signed transaction with one action that costs nothing while it is due: a dealing

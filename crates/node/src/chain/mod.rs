@@ -35,7 +35,7 @@ use wire::{
 };
 
 pub use duty::Duty;
-pub(crate) use duty::{free_of_charge, next_sequence};
+pub(crate) use duty::free_of_charge;
 pub use view::View;
 
 pub(crate) use block::LENGTH_BYTES;

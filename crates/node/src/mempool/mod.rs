@@ -299,7 +299,8 @@ impl Pool {
     }
 }
 
-fn next_sequence(state: &dyn StateRead, account: AccountId) -> u64 {
+/// The sequence of the next transaction of `account`.
+pub(crate) fn next_sequence(state: &dyn StateRead, account: AccountId) -> u64 {
     let stored = state.get(&state_key::account(account));
     stored.map_or(0, |bytes| {
         record::decode::<record::Account>(&bytes)
