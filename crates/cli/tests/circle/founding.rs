@@ -2,11 +2,11 @@
 //! and run a circle on it; nobody ever dealt.
 
 use std::{
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::{Command, Stdio},
 };
 
-use crate::harness::{Ended, free_port, wait_for};
+use crate::harness::{self, Ended, free_port, programs::Running, text, wait_for};
 use serde_json::Value;
 
 const FOUNDERS: usize = 4;
@@ -15,27 +15,13 @@ struct Founders {
     root: tempfile::TempDir,
 }
 
-/// Nodes that end with the test.
-struct Nodes(Vec<Child>);
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for node in &mut self.0 {
-            let _ = node.kill();
-            let _ = node.wait();
-        }
-    }
-}
-
 impl Founders {
     fn directory(&self, founder: usize) -> PathBuf {
         self.root.path().join(format!("founder-{founder}"))
     }
 
     fn ringfort(arguments: &[&str]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort"));
-        command.args(["-o", "json", "found"]).args(arguments);
-        command.stdin(Stdio::null()).output().unwrap().into()
+        harness::ringfort(&[&["found"], arguments].concat())
     }
 
     fn files(&self, name: &str) -> Vec<String> {
@@ -56,19 +42,9 @@ impl Founders {
     fn all(&self, step: &str, before: &str) -> Vec<String> {
         let files = self.files(before);
         (0..FOUNDERS)
-            .map(|founder| value(self.step(founder, step, &files)))
+            .map(|founder| self.step(founder, step, &files).value())
             .collect()
     }
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
-}
-
-fn value(ended: Ended) -> String {
-    let made = ended.json_lines().pop();
-    let made = made.unwrap_or_else(|| panic!("{}", ended.stderr));
-    made["value"].as_str().unwrap().to_owned()
 }
 
 fn alike(values: &[String]) -> String {
@@ -93,14 +69,7 @@ fn founders_make_a_key_without_a_dealer_and_their_circle_runs() {
         let address = format!("127.0.0.1:{}", free_port());
         let directory = text(&founders.directory(founder));
         let name = format!("member-{founder}");
-        value(Founders::ringfort(&[
-            "key",
-            &directory,
-            "--name",
-            &name,
-            "--address",
-            &address,
-        ]));
+        Founders::ringfort(&["key", &directory, "--name", &name, "--address", &address]).value();
     }
     let cards = founders.files("card.json");
     refused(&founders.step(0, "deal", &cards[1..]), "your own card");
@@ -135,14 +104,15 @@ fn founders_make_a_key_without_a_dealer_and_their_circle_runs() {
     assert_eq!(shares.len(), FOUNDERS, "everybody has a share of its own");
 
     let first = text(&founders.directory(0));
-    let circle = value(Founders::ringfort(&[
+    let circle = Founders::ringfort(&[
         "genesis",
         &first,
         "--name",
         "acme",
         "--apex",
         "acme.internal",
-    ]));
+    ])
+    .value();
     let genesis = text(&founders.directory(0).join("genesis.json"));
     let other = std::fs::read_to_string(&genesis)
         .unwrap()
@@ -157,7 +127,7 @@ fn founders_make_a_key_without_a_dealer_and_their_circle_runs() {
     for founder in 1..FOUNDERS {
         let directory = text(&founders.directory(founder));
         assert_eq!(
-            value(Founders::ringfort(&["check", &directory, &genesis])),
+            Founders::ringfort(&["check", &directory, &genesis]).value(),
             circle
         );
     }
@@ -167,7 +137,7 @@ fn founders_make_a_key_without_a_dealer_and_their_circle_runs() {
 /// Runs every founder's node and waits until they agree on blocks.
 fn run(founders: &Founders, key: &str) {
     let apis: Vec<u16> = (0..FOUNDERS).map(|_| free_port()).collect();
-    let mut nodes = Nodes(Vec::new());
+    let mut nodes = Vec::new();
     for (founder, api) in apis.iter().enumerate() {
         for name in ["circle.toml", "node.toml"] {
             let path = founders.directory(founder).join(name);
@@ -185,7 +155,7 @@ fn run(founders: &Founders, key: &str) {
             .stderr(log)
             .spawn()
             .unwrap();
-        nodes.0.push(node);
+        nodes.push(Running(node));
     }
     for api in apis {
         let get = |path: &str| -> Option<Value> {

@@ -3,46 +3,18 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use crate::harness::{Circle, Ended, free_port, wait_for};
+use crate::harness::{Circle, Ended, free_port, programs::Running, ringfort, text, wait_for};
 use serde_json::Value;
 
 /// Of four members, those that are left: more than half.
 const LEFT: usize = 3;
 
-/// Processes that end with the test.
-struct Nodes(Vec<Child>);
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for node in &mut self.0 {
-            let _ = node.kill();
-            let _ = node.wait();
-        }
-    }
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
-}
-
 fn curl(url: &str) -> Option<Value> {
     let output = Command::new("curl").args(["--silent", url]).output();
     serde_json::from_slice(&output.unwrap().stdout).ok()
-}
-
-fn ringfort(arguments: &[&str]) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort"));
-    command.args(["-o", "json"]).args(arguments);
-    command.stdin(Stdio::null()).output().unwrap().into()
-}
-
-fn value(ended: Ended) -> String {
-    let made = ended.json_lines().pop();
-    let made = made.unwrap_or_else(|| panic!("{}", ended.stderr));
-    made["value"].as_str().unwrap().to_owned()
 }
 
 /// The machines of those that are left, each with its own directory.
@@ -71,7 +43,7 @@ impl Survivors {
                 "--address",
                 &address,
             ];
-            value(ringfort(&key));
+            ringfort(&key).value();
         }
         let survivors = Self { directories };
         for (step, before) in [
@@ -85,7 +57,7 @@ impl Survivors {
                 let directory = text(directory);
                 let mut arguments = vec!["found", step, &directory];
                 arguments.extend(files.iter().map(String::as_str));
-                value(ringfort(&arguments));
+                ringfort(&arguments).value();
             }
         }
         survivors
@@ -147,7 +119,7 @@ fn members_found_their_circle_anew_on_its_state_after_its_shares_are_lost() {
         "--circle-key",
         &key,
     ];
-    let new = value(ringfort(&made));
+    let new = ringfort(&made).value();
     let genesis = text(&survivors.first().join("genesis.json"));
     let votes: Vec<String> = (0..LEFT)
         .map(|node| {
@@ -185,7 +157,7 @@ fn members_found_their_circle_anew_on_its_state_after_its_shares_are_lost() {
     let headers: Vec<String> = survivors
         .directories
         .iter()
-        .map(|directory| value(step("sign", directory, &common(&votes), &[])))
+        .map(|directory| step("sign", directory, &common(&votes), &[]).value())
         .collect();
     assert!(
         headers.windows(2).all(|pair| pair[0] == pair[1]),
@@ -199,26 +171,15 @@ fn members_found_their_circle_anew_on_its_state_after_its_shares_are_lost() {
         &signatures[..4],
     );
     assert_ne!(missing.code, 0, "two of three are no quorum");
-    value(step(
-        "finish",
-        survivors.first(),
-        &common(&votes),
-        &signatures,
-    ));
+    step("finish", survivors.first(), &common(&votes), &signatures).value();
     let checkpoint = text(&survivors.first().join("recovered.checkpoint"));
 
     let mut apis = Vec::new();
-    let mut nodes = Nodes(Vec::new());
+    let mut nodes = Vec::new();
     for directory in &survivors.directories {
         let api = format!("127.0.0.1:{}", free_port());
         let path = text(directory);
-        value(ringfort(&[
-            "recover",
-            "configure",
-            &path,
-            "--genesis",
-            &genesis,
-        ]));
+        ringfort(&["recover", "configure", &path, "--genesis", &genesis]).value();
         let config = directory.join("node.toml");
         let file = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, file.replace("127.0.0.1:26800", &api)).unwrap();
@@ -246,7 +207,7 @@ fn members_found_their_circle_anew_on_its_state_after_its_shares_are_lost() {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn();
-        nodes.0.push(node.unwrap());
+        nodes.push(Running(node.unwrap()));
         apis.push(api);
     }
     let began = saved["height"].as_u64().unwrap() + 1;

@@ -64,6 +64,13 @@ impl Ended {
         self.stdout
     }
 
+    /// The one value that a command printed as JSON.
+    pub fn value(&self) -> String {
+        let made = self.json_lines().pop();
+        let made = made.unwrap_or_else(|| panic!("{}", self.stderr));
+        made["value"].as_str().unwrap().to_owned()
+    }
+
     /// Every line of its output that is JSON.
     pub fn json_lines(&self) -> Vec<Value> {
         self.stdout
@@ -425,4 +432,16 @@ pub fn signal(pid: u32, signal: &str) {
     let _ = Command::new("kill")
         .args([&format!("-{signal}"), &pid])
         .output();
+}
+
+/// Runs the command for what it prints as JSON, without a circle.
+pub fn ringfort(arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort"));
+    command.args(["-o", "json"]).args(arguments);
+    command.stdin(Stdio::null()).output().unwrap().into()
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
 }
