@@ -24,7 +24,7 @@ use domain::{
     rdata::ZoneRecordData,
 };
 
-pub(super) use self::options::PADDING_BLOCK;
+pub(super) use self::options::{OPTION_HEADER, PADDING_BLOCK};
 use self::{
     compose::{ExtendedError, Reply},
     options::Options,

@@ -19,7 +19,7 @@ use domain::dep::octseq::{Octets, Parser};
 use super::Arrival;
 
 /// Octets of an option's code and length.
-const OPTION_HEADER: usize = 4;
+pub(in crate::names) const OPTION_HEADER: usize = 4;
 
 /// A padded response has a multiple of this many octets (RFC 8467 §4.1).
 pub(in crate::names) const PADDING_BLOCK: usize = 468;

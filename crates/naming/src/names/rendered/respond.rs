@@ -12,7 +12,7 @@ use super::{
     template::{POINTER, Template},
 };
 use crate::names::{
-    answer::{Kind, MAX_UDP_RESPONSE, PADDING_BLOCK, subject_of},
+    answer::{Kind, MAX_UDP_RESPONSE, OPTION_HEADER, PADDING_BLOCK, subject_of},
     cookies::CookieKeys,
 };
 
@@ -23,9 +23,6 @@ const NSEC: u16 = 47;
 
 /// Octets from where a record begins to its time to live: a pointer, type and class.
 const OWNER_TO_TTL: usize = 2 + 2 + 2;
-
-/// Octets of an option's code and length.
-const OPTION_HEADER: usize = 4;
 
 /// Who asks, and what the answer depends on beside the zone.
 #[derive(Clone, Copy, Debug)]
