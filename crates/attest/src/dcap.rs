@@ -25,14 +25,13 @@ use serde::{Deserialize as _, de::IntoDeserializer as _};
 use wire::{Digest, Evidence, EvidenceKind, Measurement, TcbStatus};
 use x509_parser::{
     asn1_rs::{Any, Sequence},
-    certificate::X509Certificate,
     error::X509Error,
     pem::Pem,
     prelude::FromDer as _,
     time::ASN1Time,
 };
 
-use crate::{Claims, EvidenceError, Moment, Platform, ReportData, chip_digest};
+use crate::{Claims, EvidenceError, Moment, Platform, ReportData, certificate, chip_digest};
 
 /// Intel's SGX root certificate, DER, as Intel publishes it.
 pub const INTEL_ROOT: &[u8] = include_bytes!("../roots/intel-sgx-root.der");
@@ -154,9 +153,8 @@ struct Times {
     /// statements and the platforms' revocation list. The root's list, which Intel
     /// renews yearly, only has to hold.
     issued_ms: u64,
-    /// When both revocation lists and the root hold, Unix seconds. The verifier looks at
-    /// the lists' ends alone, and at no time of its trust anchor.
-    held: [RangeInclusive<u64>; 3],
+    /// When both revocation lists hold, Unix seconds: the verifier looks at their ends alone.
+    lists: [RangeInclusive<u64>; 2],
 }
 
 fn between(from: ASN1Time, until: ASN1Time) -> Result<RangeInclusive<u64>, String> {
@@ -182,14 +180,6 @@ fn list_holds(der: &[u8]) -> Result<RangeInclusive<u64>, String> {
     let (this_update, next_update) =
         times(der).map_err(|error| format!("a revocation list: {error}"))?;
     between(this_update, next_update)
-}
-
-fn certificate_holds(der: &[u8]) -> Result<RangeInclusive<u64>, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-    between(
-        certificate.validity.not_before,
-        certificate.validity.not_after,
-    )
 }
 
 impl Collateral {
@@ -223,8 +213,8 @@ impl Collateral {
         })
     }
 
-    /// The times of what has any and is not checked for them by [`QuoteVerifier`].
-    fn times(&self, root: &[u8]) -> Result<Times, String> {
+    /// The times that its parts name and [`QuoteVerifier`] does not check or give.
+    fn times(&self) -> Result<Times, String> {
         let date = |json: &str| {
             let dated: Dated<'_> = serde_json::from_str(json).map_err(|error| error.to_string())?;
             let date = chrono::DateTime::parse_from_rfc3339(dated.issue_date);
@@ -235,14 +225,9 @@ impl Collateral {
         let oldest = date(&self.tcb_info)?
             .min(date(&self.qe_identity)?)
             .min(*platform.start());
-        let held = [
-            list_holds(&self.root_revocations)?,
-            platform,
-            certificate_holds(root)?,
-        ];
         Ok(Times {
             issued_ms: oldest.saturating_mul(1000),
-            held,
+            lists: [list_holds(&self.root_revocations)?, platform],
         })
     }
 
@@ -414,13 +399,17 @@ pub(crate) fn verify(
     if !is_packed(&evidence.quote, &quote) {
         return Err(malformed("the quote is not in its packed form".to_owned()));
     }
-    let times = evidence.collateral.times(root).map_err(malformed)?;
+    let times = evidence.collateral.times().map_err(malformed)?;
+    let anchor = certificate::read(root).map_err(malformed)?;
     let collateral = evidence.collateral.into_parts(&evidence.pck_chain, root);
     let now = moment.time_ms / 1000;
     let verified = QuoteVerifier::<Primitives>::new_with_config(root.to_vec())
         .verify(&evidence.quote, &collateral, now)
         .map_err(|error| refused(format!("{error:#}")))?;
-    if times.held.iter().any(|held| !held.contains(&now)) {
+    // No verifier looks at the times of its trust anchor.
+    let holds = certificate::holds_at(&anchor, moment.time_ms)
+        && times.lists.iter().all(|held| held.contains(&now));
+    if !holds {
         let part = "collateral";
         return Err(EvidenceError::OutOfTime { kind, part });
     }

@@ -162,11 +162,15 @@ impl Vendor {
     }
 
     fn verify(&self, evidence: &Evidence) -> Result<Claims, EvidenceError> {
+        self.verify_on(evidence, NOW)
+    }
+
+    fn verify_on(&self, evidence: &Evidence, date: &str) -> Result<Claims, EvidenceError> {
         let roots = Roots {
             intel: self.root.certificate(),
             ..Roots::default()
         };
-        verify(evidence, &roots, at(date_ms(NOW)))
+        verify(evidence, &roots, at(date_ms(date)))
     }
 }
 
@@ -215,14 +219,9 @@ fn falling_out_of_date_shows_in_the_claims() {
 fn an_expired_platform_certificate_is_refused() {
     let vendor = Vendor::new(Lifetime::Until2025);
     let evidence = vendor.evidence();
-    let roots = Roots {
-        intel: vendor.root.certificate(),
-        ..Roots::default()
-    };
-    let before = at(date_ms("2025-12-31T00:00:00Z"));
-    verify(&evidence, &roots, before).unwrap();
-    let after = at(date_ms("2026-01-02T00:00:00Z"));
-    assert!(verify(&evidence, &roots, after).is_err());
+    vendor.verify_on(&evidence, "2025-12-31T00:00:00Z").unwrap();
+    let after = vendor.verify_on(&evidence, "2026-01-02T00:00:00Z");
+    assert!(after.is_err());
 }
 
 #[test]
@@ -246,17 +245,9 @@ fn a_revocation_list_out_of_its_time_is_refused() {
 fn a_root_past_its_end_is_refused() {
     let vendor = Vendor::under_a_root(Lifetime::Until2025, Lifetime::Long);
     let evidence = vendor.evidence();
-    let roots = Roots {
-        intel: vendor.root.certificate(),
-        ..Roots::default()
-    };
-    let before = at(date_ms("2025-12-31T00:00:00Z"));
-    verify(&evidence, &roots, before).unwrap();
-    let after = at(date_ms("2026-01-02T00:00:00Z"));
-    assert!(matches!(
-        verify(&evidence, &roots, after),
-        Err(EvidenceError::OutOfTime { .. })
-    ));
+    vendor.verify_on(&evidence, "2025-12-31T00:00:00Z").unwrap();
+    let after = vendor.verify_on(&evidence, "2026-01-02T00:00:00Z");
+    assert!(matches!(after, Err(EvidenceError::OutOfTime { .. })));
 }
 
 #[test]
